@@ -1,0 +1,54 @@
+# Everything a person or a machine does here. Needs git, make and Python >= 3.11; the rest is set up by `make setup`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MEMBERS := shared/contracts shared/platform shared/client shared/cli \
+	services/gateway services/budget services/session services/audit deploy/embedded
+STAMP := $(VENV)/.set-up
+# uv trusts the system's certificates, as pip and a company's own authority need it to.
+export UV_SYSTEM_CERTS := 1
+
+.PHONY: help setup demo up test check faults bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create the virtual environment with every pinned package and the hookbus command
+
+$(STAMP): requirements.lock bootstrap.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "hookbus needs Python 3.11 or newer; try: make PYTHON=python3.11 setup")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
+	@touch $@
+
+demo: setup ## play a recorded agent session through the whole system
+	$(BIN)/hookbus demo
+
+up: setup ## run the embedded stack in the foreground until Ctrl-C
+	$(BIN)/hookbus up
+
+test: setup ## run every test (those that need a Docker engine only where one answers)
+	$(BIN)/pytest
+
+check: setup ## lint, format, types, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+faults: setup ## the tests that kill processes under load, at full size
+	HOOKBUS_FAULTS=full $(BIN)/pytest tests/faults -m faults
+
+bench: setup ## measure, as ratios against references taken in the same run
+	$(BIN)/python -m pytest tests/bench --timeout 900 -s -p no:cacheprovider --override-ini 'python_files=bench_*.py' --override-ini 'python_functions=bench_*'
+
+lock: ## resolve the pins anew (needs a set-up environment)
+	$(BIN)/uv lock --quiet --upgrade
+	$(BIN)/uv export --quiet --frozen --format requirements-txt --no-emit-workspace --all-groups --no-annotate --no-header -o requirements.lock
+	awk '/^[a-zA-Z0-9]/ {keep = /^uv==/} keep' requirements.lock > bootstrap.lock
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,5 @@
+"""``python -m hookbus.embedded.traces``."""
+
+from hookbus.embedded.traces.app import main
+
+main()

@@ -1,0 +1,5 @@
+"""Alembic's entry: the platform runs it."""
+
+from hookbus.platform.database.migrate import run_env
+
+run_env()

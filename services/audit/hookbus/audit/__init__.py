@@ -1,0 +1,1 @@
+"""The audit service: an encrypted transparency log whose past its own administrator cannot rewrite unseen."""

@@ -1,0 +1,5 @@
+"""``python -m hookbus.audit``."""
+
+from hookbus.audit.app import main
+
+main()

@@ -1,0 +1,72 @@
+"""The one place that wires the audit service."""
+
+import sys
+
+from hookbus.audit.handlers import EventHandlers
+from hookbus.audit.log import Log
+from hookbus.audit.reads import ReadRecorder
+from hookbus.audit.requests.administering import AdministrationRequests
+from hookbus.audit.requests.proving import ProvingRequests
+from hookbus.audit.requests.reading import ReadingRequests
+from hookbus.audit.settings import AuditSettings, prepare_secrets
+from hookbus.audit.signing.files import KeyFileError
+from hookbus.platform.bus.checks import bus_check, consumer_check
+from hookbus.platform.bus.connection import create_broker
+from hookbus.platform.bus.consumer import batch_loop
+from hookbus.platform.bus.publisher import Publisher
+from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.streams import AUDIT_HOOKS, AUDIT_SECURITY
+from hookbus.platform.database.engine import Database
+from hookbus.platform.health import Check
+from hookbus.platform.service import Service, run
+from hookbus.platform.settings import EXIT_CODE_BAD_SETTINGS, load
+
+SERVICE = "audit"
+
+
+def build(settings: AuditSettings) -> Service:
+    """The service, wired and not yet connected."""
+    broker = create_broker(SERVICE, settings)
+    database = Database(SERVICE, settings)
+    log = Log(settings, database)
+    events = EventHandlers(log)
+    loops = (batch_loop(broker, AUDIT_HOOKS, events.hooks), batch_loop(broker, AUDIT_SECURITY, events.security))
+    server = RpcServer(broker, SERVICE)
+    ReadingRequests(database, log, ReadRecorder(Publisher(broker)), settings.database_url.get_secret_value()).register(
+        server
+    )
+    ProvingRequests(database, log).register(server)
+    AdministrationRequests(database, log).register(server)
+
+    async def signing() -> None:
+        refused = log.opened.publisher.refused
+        if refused is not None:
+            raise RuntimeError(refused)
+
+    async def append() -> None:
+        await log.lead_forever(loops)
+
+    return Service(
+        SERVICE,
+        broker,
+        checks=(
+            bus_check(broker),
+            consumer_check(broker, AUDIT_HOOKS),
+            consumer_check(broker, AUDIT_SECURITY),
+            Check("postgres", database.ping),
+            Check("signer", signing),
+        ),
+        on_stop=(database.close, log.close),
+        tasks=(append,),
+    )
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = load(AuditSettings)
+    try:
+        prepare_secrets(settings)
+    except (FileNotFoundError, KeyFileError) as error:
+        print(f"hookbus: {error}", file=sys.stderr)  # noqa: T201 - no logger yet
+        raise SystemExit(EXIT_CODE_BAD_SETTINGS) from None
+    run(SERVICE, settings, lambda: build(settings))

@@ -1,0 +1,209 @@
+"""The check of the live log: one snapshot of the database, read in order through the verifier."""
+
+import asyncio
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Self
+
+from hookbus.audit.inspection import FaultError
+from hookbus.audit.keyring import Keyring
+from hookbus.audit.keys import KeyEncryptionKey
+from hookbus.audit.note import Checkpoint, NoteInvalidError
+from hookbus.audit.repository import leading, reading
+from hookbus.audit.stretches import Order, Stretch, inspect, work
+from hookbus.audit.tiles import TILE_WIDTH
+from hookbus.audit.trust import Trust
+from hookbus.audit.verify import LogVerifier, TileHashes
+
+STRETCH_ENTRIES: Final = 32 * TILE_WIDTH
+"""Entries inspected at once."""
+CHECKPOINTS_AT_ONCE: Final = 1_000
+PARALLEL_ENTRIES_MIN: Final = 200_000
+"""From here on it pays to start processes: they take a second or two to import what they need."""
+STRETCHES_AHEAD_PER_WORKER: Final = 2
+"""Stretches under way before the oldest is absorbed: the bound on memory."""
+
+Progress = Callable[[int, int], None]
+"""Called with entries checked and entries in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. ``fault`` is None for a log in order."""
+
+    size: int
+    root: bytes
+    checked: int
+    fault: FaultError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """``keyring`` decrypts every entry as well; with ``database_url`` a long log is checked on every core."""
+
+    keyring: Keyring | None = None
+    database_url: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Means(decrypt={self.keyring is not None})"
+
+
+def _no_progress(_checked: int, _size: int) -> None:
+    """For callers that do not show any."""
+
+
+async def check_log(
+    connection: leading.Connection,
+    *,
+    trust: Trust,
+    remembered: Sequence[Checkpoint],
+    means: Means,
+    progress: Progress = _no_progress,
+) -> Finding:
+    """Check every row, tile and checkpoint of the log.
+
+    Args:
+        connection: reads one snapshot; may belong to any role that can read the schema.
+        trust: the log's name and keys, as the caller knows them.
+        remembered: checkpoints the caller holds from elsewhere, signatures already checked.
+        means: keys to decrypt with, and processes to work with.
+        progress: told after each chunk.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        state = await leading.read_state(connection)
+        if state is None:
+            return Finding(0, b"", 0, FaultError(None, "the log has no state: it was removed or never created"))
+        verifier: LogVerifier | None = None
+        try:
+            _require_same_log(state, trust.origin)
+            stored = await _stored_checkpoints(connection, trust)
+            verifier = LogVerifier(
+                state.log_id, [*stored, *trust.handed_over, *remembered], decrypt=means.keyring is not None
+            )
+            await _walk(connection, verifier, means, state, progress)
+            verifier.finish(size=state.frontier.size, tiles_stored=await reading.count_tiles(connection))
+            _require_root(state, verifier.root)
+        except FaultError as fault:
+            checked = verifier.size if verifier is not None else 0
+            return Finding(state.frontier.size, state.frontier.root, checked, fault)
+        return Finding(verifier.size, verifier.root, verifier.size, None)
+
+
+def _require_same_log(state: leading.LogState, origin: str) -> None:
+    if state.origin != origin or not origin.endswith(state.log_id.hex()):
+        raise FaultError(None, "the database holds another log than the one its key signs")
+
+
+def _require_root(state: leading.LogState, root: bytes) -> None:
+    if root != state.frontier.root:
+        raise FaultError(None, "the stored frontier is not that of the entries")
+
+
+async def _walk(
+    connection: leading.Connection,
+    verifier: LogVerifier,
+    means: Means,
+    state: leading.LogState,
+    progress: Progress,
+) -> None:
+    """Inspect stretch after stretch, in other processes where there are many, and absorb them in order."""
+    size = state.frontier.size
+    outside = await reading.first_outside(connection, size)
+    if outside is not None and outside < 0:
+        raise FaultError(outside, "an entry was added: this index lies outside the log")
+    kek = None if means.keyring is None else await means.keyring.current_kek(connection)
+    async with _Workers(connection, means, state, kek) as workers:
+        waiting: deque[_Pending] = deque()
+        for first in range(0, size, STRETCH_ENTRIES):
+            end = min(size, first + STRETCH_ENTRIES)
+            tiles = await reading.full_tiles(connection, first, end)
+            waiting.append(_Pending(workers.begin(first, end), tiles))
+            if len(waiting) > workers.ahead_max:
+                await _absorb(verifier, waiting.popleft(), size, progress)
+        while waiting:
+            await _absorb(verifier, waiting.popleft(), size, progress)
+    if outside is not None:
+        raise FaultError(outside, f"an entry was added: the log says it has {size} entries")
+    surplus = await reading.lookup_outside(connection, size)
+    if surplus is not None:
+        raise FaultError(surplus, "a search row was added: an event of its id would be taken for a duplicate")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A stretch under way, and the stored tiles to compare it with."""
+
+    stretch: Awaitable[Stretch]
+    tiles: TileHashes
+
+
+async def _absorb(verifier: LogVerifier, pending: _Pending, size: int, progress: Progress) -> None:
+    stretch = await pending.stretch
+    await asyncio.to_thread(verifier.absorb, stretch.inspected, pending.tiles)
+    if stretch.lookup_fault is not None:
+        raise FaultError(stretch.lookup_fault, "the entry's search row is missing, added or changed")
+    progress(verifier.size, size)
+
+
+class _Workers:
+    """Processes that share this transaction's snapshot; for a short log, or without an address, this process."""
+
+    def __init__(
+        self, connection: leading.Connection, means: Means, state: leading.LogState, kek: KeyEncryptionKey | None
+    ) -> None:
+        self._connection = connection
+        self._url = means.database_url
+        self._state = state
+        self._kek = kek
+        self._pool: ProcessPoolExecutor | None = None
+        self._order: Order | None = None
+        self.ahead_max = 0
+
+    async def __aenter__(self) -> Self:
+        if self._url is None or self._state.frontier.size < PARALLEL_ENTRIES_MIN:
+            return self
+        # The snapshot lives as long as this transaction, which is idle while the workers read.
+        await self._connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        snapshot = await self._connection.fetchval("SELECT pg_export_snapshot()")
+        kek = None if self._kek is None else self._kek.export()
+        self._order = Order(self._url, snapshot, self._state.log_id, kek)
+        workers = os.cpu_count() or 1
+        self._pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        self.ahead_max = STRETCHES_AHEAD_PER_WORKER * workers
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+
+    def begin(self, first: int, end: int) -> Awaitable[Stretch]:
+        """Begin with a stretch."""
+        if self._pool is None or self._order is None:
+            return inspect(self._connection, self._state.log_id, self._kek, first, end)
+        return asyncio.get_running_loop().run_in_executor(self._pool, work, self._order, first, end)
+
+
+async def _stored_checkpoints(connection: leading.Connection, trust: Trust) -> list[Checkpoint]:
+    found: list[Checkpoint] = []
+    after = -1
+    while rows := await reading.read_checkpoints(connection, after, CHECKPOINTS_AT_ONCE):
+        found += await asyncio.to_thread(_opened, rows, trust)
+        after = rows[-1].size
+    return found
+
+
+def _opened(rows: Sequence[reading.StoredCheckpoint], trust: Trust) -> list[Checkpoint]:
+    found: list[Checkpoint] = []
+    for stored in rows:
+        try:
+            checkpoint = trust.open(stored.note).checkpoint
+        except NoteInvalidError as error:
+            raise FaultError(None, f"the stored checkpoint of size {stored.size} is forged: {error}") from error
+        if checkpoint.size != stored.size:
+            raise FaultError(None, f"the stored checkpoint of size {stored.size} is that of size {checkpoint.size}")
+        found.append(checkpoint)
+    return found

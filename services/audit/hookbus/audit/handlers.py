@@ -1,0 +1,28 @@
+"""Messages in: events of the bus go into the log, whole batches at a time."""
+
+from collections.abc import Sequence
+
+from hookbus.audit.entries import Incoming, from_event
+from hookbus.audit.log import Log
+from hookbus.audit.record import Stream
+from hookbus.platform.bus.consumer import Ack, Delivery, Verdict
+
+
+class EventHandlers:
+    """Appends what the durables deliver; a verdict is an ack only once the log holds the event."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def hooks(self, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
+        """A batch of hook events."""
+        return await self._append(Stream.HOOKS, deliveries)
+
+    async def security(self, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
+        """A batch of security events."""
+        return await self._append(Stream.SECURITY, deliveries)
+
+    async def _append(self, stream: Stream, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
+        incoming: list[Incoming] = [from_event(stream, delivery.event, delivery.body) for delivery in deliveries]
+        await self._log.opened.sequencer.append(incoming)
+        return [Ack()] * len(deliveries)

@@ -1,0 +1,1 @@
+"""Requests in: what the audit service answers over the bus."""

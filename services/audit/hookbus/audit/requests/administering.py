@@ -1,0 +1,49 @@
+"""Erasure and rotation."""
+
+from hookbus.audit import administration
+from hookbus.audit.log import Log
+from hookbus.audit.signing.client import SignerAwayError
+from hookbus.audit.signing.signer import SigningRefusedError
+from hookbus.contracts import audit as wire
+from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.database.engine import Database
+
+
+class AdministrationRequests:
+    """The RPC methods that change keys. Only the process that appends serves them; another says unavailable."""
+
+    def __init__(self, database: Database, log: Log) -> None:
+        self._database = database
+        self._log = log
+
+    def register(self, server: RpcServer) -> None:
+        """Answer every method."""
+        server.method("erase", wire.EraseRequest, self.erase)
+        server.method("rotate_wrapping", wire.RotateRequest, self.rotate_wrapping)
+        server.method("rotate_signing", wire.RotateRequest, self.rotate_signing)
+
+    async def erase(self, request: wire.EraseRequest) -> wire.EraseReply:
+        """Make everything about an agent unreadable."""
+        erasure = await administration.erase(
+            self._log.opened,
+            self._database,
+            agent=request.agent_id,
+            actor=request.actor,
+            reason=request.reason,
+        )
+        return wire.EraseReply(keys=erasure.keys, entries=erasure.entries)
+
+    async def rotate_wrapping(self, request: wire.RotateRequest) -> wire.RotateWrappingReply:
+        """A new passphrase over the same data keys."""
+        return wire.RotateWrappingReply(
+            keys=await administration.rotate_wrapping(self._log.opened, actor=request.actor)
+        )
+
+    async def rotate_signing(self, request: wire.RotateRequest) -> wire.RotateSigningReply:
+        """A new signing key, named by the old one."""
+        try:
+            note = await administration.rotate_signing(self._log.opened, self._database, actor=request.actor)
+        except (SigningRefusedError, SignerAwayError) as error:
+            raise ProblemError(ProblemCode.UNAVAILABLE, str(error), retry_after_s=10) from error
+        return wire.RotateSigningReply(note=note)

@@ -1,0 +1,80 @@
+"""Settings of the audit service."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from hookbus.audit.anchors import Witness
+from hookbus.audit.passphrases import random_passphrase
+from hookbus.audit.signing.files import write_private
+from hookbus.platform.settings import SECRETS_DIR_VARIABLE, DatabaseSettings, Environment
+
+SIGNING_KEY_FILE_NAME: Final = "audit-signing.pem"
+PASSPHRASE_FILE_NAME: Final = "audit-passphrase"  # noqa: S105 - the name of a file
+
+
+def _secret_file(name: str) -> Path:
+    """Beside the service's other secrets, where it has a folder for them; else below the home folder."""
+    folder = os.environ.get(SECRETS_DIR_VARIABLE)
+    return (Path(folder) if folder is not None else Path.home() / ".hookbus" / "secrets" / "audit") / name
+
+
+class AuditSettings(DatabaseSettings):
+    """Two secret files, mode 0600 each. Where one is absent it is made, in development; production refuses to start.
+
+    The signing key is read by the signer alone: a child process that sees no address and no password of this one, or,
+    where ``audit_signer_socket`` is set, a process that runs elsewhere (``python -m hookbus.audit.signing``).
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    audit_signing_key_file: Path = Field(default_factory=lambda: _secret_file(SIGNING_KEY_FILE_NAME))
+    """Ed25519 private key, PKCS#8 PEM. The last signed checkpoint is kept beside it, as ``<file>.last``."""
+
+    audit_signer_socket: Path | None = None
+    """The Unix socket of a signer that runs elsewhere; the key file is then none of this service's business."""
+
+    audit_passphrase_file: Path = Field(default_factory=lambda: _secret_file(PASSPHRASE_FILE_NAME))
+    """The passphrase from which the key-encryption key is derived; whoever has it and the database can read the log."""
+
+    audit_anchor_file: Path | None = None
+    """Every checkpoint is added to this file as well. Let it lie where the database's keeper cannot write."""
+
+    audit_anchor_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Every checkpoint is sent to this address as well (POST, text/plain)."""
+
+    audit_witnesses: tuple[str, ...] = ()
+    """Witnesses that cosign, a JSON list of ``<http address> <verifier key>``."""
+
+    audit_origin: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._/-]{1,100}$")] = "hookbus.local/audit"
+    """The first part of the log's name; its random id follows."""
+
+    @field_validator("audit_witnesses")
+    @classmethod
+    def _witnesses_parse(cls, witnesses: tuple[str, ...]) -> tuple[str, ...]:
+        for text in witnesses:
+            Witness.parse(text)
+        return witnesses
+
+
+def may_create(settings: AuditSettings) -> bool:
+    """Whether absent secret files are made up."""
+    return settings.environment is not Environment.PRODUCTION
+
+
+def prepare_secrets(settings: AuditSettings) -> None:
+    """Make the passphrase file where it is absent; raises FileNotFoundError in production for any absent secret."""
+    needed = [settings.audit_passphrase_file]
+    if settings.audit_signer_socket is None:
+        needed.append(settings.audit_signing_key_file)
+    for path in needed:
+        if path.exists():
+            continue
+        if not may_create(settings):
+            raise FileNotFoundError(f"{path}: the secret file is absent; in production it is never made up")
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not settings.audit_passphrase_file.exists():
+        write_private(settings.audit_passphrase_file, random_passphrase(os.urandom))

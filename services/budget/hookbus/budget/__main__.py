@@ -1,0 +1,5 @@
+"""``python -m hookbus.budget``."""
+
+from hookbus.budget.app import main
+
+main()

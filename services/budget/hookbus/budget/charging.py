@@ -1,0 +1,143 @@
+"""Charges: what was spent is always recorded, once, and ends the hold it was reserved under."""
+
+from dataclasses import replace
+from typing import Final
+
+from hookbus.budget.accounts import Chain
+from hookbus.budget.amounts import ZERO, Amounts
+from hookbus.budget.batch import Batch
+from hookbus.budget.commands import (
+    Charge,
+    Closed,
+    Hold,
+    HoldState,
+    Operation,
+    Outcome,
+    Recorded,
+    RequestRecord,
+    Row,
+)
+from hookbus.budget.sources import rank_of
+from hookbus.budget.windows import US_PER_S
+from hookbus.contracts.limits import RESERVATION_TTL_DEFAULT_S
+
+EARLY_SETTLE_TTL_S: Final = RESERVATION_TTL_DEFAULT_S
+"""How long a settle that came first waits for its reserve. Operation ids may be used again later."""
+
+
+def charge(batch: Batch, command: Charge, chain: Chain) -> Closed:
+    """Record what was spent, settling the hold it was reserved under where that is still open."""
+    at_us = batch.tick()
+    known = batch.recorded.get(command.dedupe_key)
+    if known is not None:
+        return _again(batch, command, chain, known, at_us)
+    hold: Hold | None = None
+    if command.reservation is not None:
+        hold = batch.holds.get(command.reservation)
+        if hold is None or hold.chain.agent != chain.agent:
+            return Closed(Outcome.UNKNOWN)
+    elif command.operation_id is not None:
+        hold = batch.oldest(chain.agent, command.operation_id)
+        if hold is None:
+            _remember_early(batch, command, chain, at_us)
+    if command.request_id is not None and (chain.agent, command.request_id) in batch.requests:
+        return _correct(batch, command, chain, at_us)
+    if hold is not None and hold.state is HoldState.OPEN:
+        return _settle(batch, command, hold, at_us)
+    if command.amounts is None:
+        return batch.done(chain, at_us, ZERO, Outcome.CLOSED)
+    detail: dict[str, str | int | bool] | None = {"hold_state": hold.state.value} if hold is not None else None
+    batch.spend(chain, command.amounts, at_us, at_us)
+    batch.write(_charge_row(command, chain, Operation.CHARGE, at_us, hold=hold, detail=detail))
+    _remember_request(batch, command, chain, command.amounts, at_us)
+    return batch.done(chain, at_us, command.amounts)
+
+
+def _again(batch: Batch, command: Charge, chain: Chain, known: Recorded, at_us: int) -> Closed:
+    other_body = known.fingerprint is not None and known.fingerprint != command.fingerprint
+    if known.agent != chain.agent or other_body:
+        return Closed(Outcome.CONFLICT)
+    return batch.done(chain, at_us, known.amounts, Outcome.DUPLICATE)
+
+
+def _settle(batch: Batch, command: Charge, hold: Hold, at_us: int) -> Closed:
+    """Replace a hold by what was really spent, less, equal or more. The charge goes where the hold lay."""
+    held = Amounts(hold.tokens, hold.usd_micros)
+    spent = command.amounts or ZERO
+    reported = command.amounts is not None
+    batch.close(hold, HoldState.SETTLED if reported else HoldState.RELEASED)
+    operation = Operation.SETTLE if reported else Operation.RELEASE
+    if reported:
+        batch.spend(hold.chain, spent, at_us, at_us)
+        if hold.tool is not None:
+            batch.learn(hold.chain.agent, hold.tool, spent)
+    over = spent.tokens > held.tokens or spent.usd_micros > held.usd_micros
+    row = _charge_row(command, hold.chain, operation, at_us, hold=hold, detail={"overrun": True} if over else None)
+    batch.write(replace(row, held=ZERO - held))
+    _remember_request(batch, command, hold.chain, spent, at_us)
+    return batch.done(hold.chain, at_us, spent)
+
+
+def _correct(batch: Batch, command: Charge, chain: Chain, at_us: int) -> Closed:
+    """Another source reports a request that was charged: the better one's figure stands, by a row of the
+    difference, counted in the windows of the first charge."""
+    key = (chain.agent, command.request_id or "")
+    known = batch.requests[key]
+    rank = rank_of(command.pricing.source)
+    if rank <= known.rank or command.amounts is None:
+        return batch.done(chain, at_us, known.amounts, Outcome.DUPLICATE)
+    difference = command.amounts - known.amounts
+    batch.spend(known.chain, difference, at_us, known.effective_at_us)
+    row = _charge_row(command, known.chain, Operation.CORRECT, at_us)
+    batch.write(replace(row, spent=difference, effective_at_us=known.effective_at_us))
+    batch.requests[key] = replace(known, rank=rank, amounts=command.amounts)
+    batch.requests_changed.add(key)
+    return batch.done(known.chain, at_us, command.amounts)
+
+
+def _remember_request(batch: Batch, command: Charge, chain: Chain, amounts: Amounts, at_us: int) -> None:
+    if command.request_id is not None:
+        key = (chain.agent, command.request_id)
+        batch.requests[key] = RequestRecord(rank_of(command.pricing.source), amounts, chain, at_us)
+        batch.requests_changed.add(key)
+
+
+def _remember_early(batch: Batch, command: Charge, chain: Chain, at_us: int) -> None:
+    early = Hold(
+        batch.new_id(at_us),
+        HoldState.EARLY,
+        chain,
+        0,
+        0,
+        at_us,
+        at_us + EARLY_SETTLE_TTL_S * US_PER_S,
+        command.operation_id,
+    )
+    batch.know(early)
+    batch.opened.append(early)
+
+
+def _charge_row(
+    command: Charge,
+    chain: Chain,
+    operation: Operation,
+    at_us: int,
+    *,
+    hold: Hold | None = None,
+    detail: dict[str, str | int | bool] | None = None,
+) -> Row:
+    return Row(
+        at_us,
+        at_us,
+        operation,
+        command.place.agent,
+        chain,
+        spent=command.amounts or ZERO,
+        dedupe_key=command.dedupe_key,
+        event_id=command.event_id,
+        hold=hold.id if hold else None,
+        fingerprint=command.fingerprint,
+        request_id=command.request_id,
+        pricing=command.pricing,
+        detail=detail,
+    )

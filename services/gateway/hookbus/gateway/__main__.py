@@ -1,0 +1,5 @@
+"""``python -m hookbus.gateway``."""
+
+from hookbus.gateway.app import main
+
+main()

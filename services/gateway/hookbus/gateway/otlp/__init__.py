@@ -1,0 +1,1 @@
+"""Agents' own telemetry: OTLP log records in, usage reports out."""

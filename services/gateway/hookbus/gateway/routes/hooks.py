@@ -1,0 +1,151 @@
+"""``POST /api/v1/hooks/{agent}``: an agent's raw hook body, answered in the agent's own schema.
+
+For agents that send their hooks over HTTP themselves. Such an agent takes any error status as "no objection", so a
+pre-task that cannot be read or that the guard refuses is answered 200 with a deny in it. With ``?fail_mode=closed`` so
+is one that cannot be decided because a part of hookbus is away; by default that is a 503, which lets the agent go on.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from hookbus.client import adapters
+from hookbus.client.adapters.base import Adapter, Answer, Context, PayloadError, Translation
+from hookbus.client.deciding import degraded, refused_input, with_unseen
+from hookbus.client.gateway import Decision as AgentDecision
+from hookbus.contracts import limits
+from hookbus.contracts.events import Event
+from hookbus.contracts.fields import AgentId, ScopeName
+from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.contracts.session import KeyScope
+from hookbus.gateway import bodies, metrics
+from hookbus.gateway.auth import Principal
+from hookbus.gateway.decider import report_refused
+from hookbus.gateway.intake import message_of
+from hookbus.gateway.problems import invalid
+from hookbus.gateway.routes.decide import decide
+from hookbus.gateway.routes.events import event_context
+from hookbus.gateway.state import State, new_id, now, state_of
+from hookbus.platform import telemetry
+
+PATH: Final = "/api/v1/hooks/{agent}"
+PRE_TASK_MARKS: Final = (
+    b"PreToolUse",
+    b"pre-task",
+    b"pre_task",
+    b"BeforeTool",
+    b"preToolUse",
+    b"beforeShellExecution",
+    b"beforeMCPExecution",
+    b"beforeReadFile",
+    b"toolArgs",
+)
+"""A body that cannot be read is taken for a pre-task where it holds one of these."""
+TRACEPARENT_UNKNOWN: Final = f"00-{'0' * 31}1-{'0' * 15}1-00"
+
+
+class HookOptions(BaseModel):
+    """The query of the hook's address, set once in the agent's configuration."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    agent_id: AgentId | None = None
+    project: ScopeName | None = None
+    fail_mode: Literal["open", "closed"] = "open"
+    event: Annotated[str, StringConstraints(min_length=1, max_length=limits.IDENTIFIER_CHARS_MAX)] | None = None
+    """The event's name, for an agent whose payload need not say it."""
+
+
+async def post_hook(request: Request) -> Response:
+    """200 with the agent's own answer; ``{}`` where hookbus has no objection."""
+    state = state_of(request)
+    principal = await state.authenticator.principal(request, KeyScope.EVENTS)
+    try:
+        adapter = adapters.load(request.path_params["agent"])
+    except KeyError:
+        raise ProblemError(ProblemCode.NOT_FOUND, "no such agent protocol") from None
+    try:
+        options = HookOptions.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise invalid(error) from None
+    if bodies.media_type(request) != bodies.MEDIA_TYPE_JSON:
+        bodies.unsupported(f"the body must be {bodies.MEDIA_TYPE_JSON}")
+    body = await bodies.read(request, limits.BATCH_BYTES_MAX)
+    try:
+        return _answer(await _serve(state, principal, adapter, options, body))
+    except ProblemError as error:
+        answer = _instead(adapter, options, body, error)
+        if answer is None:
+            raise
+        return _answer(answer)
+
+
+async def _serve(state: State, principal: Principal, adapter: Adapter, options: HookOptions, body: bytes) -> Answer:
+    if len(body) > limits.EVENT_BYTES_MAX:
+        raise ProblemError(ProblemCode.TOO_LARGE, f"the body is over {limits.EVENT_BYTES_MAX} bytes")
+    tree = await bodies.parse(body)
+    if not isinstance(tree, dict):
+        raise ProblemError(ProblemCode.BODY_INVALID, "a hook's body is a JSON object")
+    translation = _translate(adapter, tree, options)
+    if translation.pre_task is not None:
+        event = await _event(state, translation.pre_task)
+        state.limit_events(principal, {event.subject: 1})
+        decision = await decide(state, event)
+        given = AgentDecision(decision.decision.value, decision.reason, decision.code.value)
+        return adapter.answer(translation, with_unseen(given, translation.unseen))
+    for record in translation.records:
+        event = await _event(state, record)
+        state.limit_events(principal, {event.subject: 1})
+        attributes = {telemetry.ATTRIBUTE_EVENT_ID: event.id, telemetry.ATTRIBUTE_AGENT_ID: event.subject}
+        with telemetry.span("hook record", context=event_context(event), attributes=attributes):
+            await state.hooks.store(message_of(event, None))
+        metrics.EVENTS_ACCEPTED.labels(event.kind or "").inc()
+    return adapter.recorded(translation)
+
+
+def _translate(adapter: Adapter, payload: dict[str, Any], options: HookOptions) -> Translation:
+    context = Context(
+        agent_id=options.agent_id,
+        project=options.project,
+        fingerprint={},
+        traceparent=telemetry.current_traceparent() or TRACEPARENT_UNKNOWN,
+        time_text=now().isoformat(),
+        new_event_id=new_id,
+    )
+    try:
+        return adapter.translate(payload, context, kind=options.event if adapter.takes_kind else None)
+    except PayloadError as error:
+        raise ProblemError(ProblemCode.BODY_INVALID, str(error)) from None
+
+
+async def _event(state: State, short: dict[str, Any]) -> Event:
+    try:
+        return state.intake().event(short, cloudevent=False)
+    except ProblemError as error:
+        if error.problem.code is ProblemCode.INPUT_REFUSED:
+            await report_refused(state.publisher, short, error, new_id(), now())
+        raise
+
+
+def _instead(adapter: Adapter, options: HookOptions, body: bytes, error: ProblemError) -> Answer | None:
+    """The answer to a pre-task that failed, where an error status would let it pass."""
+    if not any(mark in body for mark in PRE_TASK_MARKS):
+        return None
+    translation = Translation("PreToolUse", pre_task={})
+    if error.problem.code in (
+        ProblemCode.NOT_JSON,
+        ProblemCode.BODY_INVALID,
+        ProblemCode.INPUT_REFUSED,
+        ProblemCode.TOO_LARGE,
+    ):
+        return adapter.answer(translation, refused_input(error.problem.detail))
+    if options.fail_mode == "closed":
+        decision, _kept = degraded({"data": {}}, error.problem.detail, fail_closed=True)
+        return adapter.answer(translation, decision)
+    return None
+
+
+def _answer(answer: Answer) -> Response:
+    return JSONResponse(answer.body or {})

@@ -1,0 +1,47 @@
+"""Settings of the gateway."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from hookbus.gateway.rates import parse_rate
+from hookbus.platform.settings import Environment, ServiceSettings
+
+WILDCARD = "*"
+
+
+class GatewaySettings(ServiceSettings):
+    """What the gateway needs on top. Lists are JSON arrays in the environment."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Browser origins that may call the API. In development an empty list means any origin of this machine; in
+    production it means none, and a wildcard is refused."""
+
+    workspace_roots: tuple[str, ...] = ()
+    """Folders, on the agents' machines, that every agent may work in, besides the folder its session runs in."""
+    temporary_roots: tuple[str, ...] = ("/tmp", "/var/tmp", "/private/tmp", "/var/folders", "/private/var/folders")  # noqa: S108 - names of folders that agents may use, nothing is created here
+
+    rate_limit_per_key: str = "1200000/minute"
+    """Events and calls of one API key. A bound on floods, not a quota: budgets are the quota."""
+    rate_limit_per_agent: str = "600000/minute"
+    rate_limit_failures: str = "1200/minute"
+    """Failed authentications from one address."""
+
+    @model_validator(mode="after")
+    def _rates_are_readable(self) -> Self:
+        for text in (self.rate_limit_per_key, self.rate_limit_per_agent, self.rate_limit_failures):
+            parse_rate(text)
+        return self
+
+    @model_validator(mode="after")
+    def _production_lists_its_origins(self) -> Self:
+        if self.environment is Environment.PRODUCTION and any(WILDCARD in origin for origin in self.cors_origins):
+            raise ValueError("cors_origins must name each origin in production: no wildcard")
+        return self
+
+    @model_validator(mode="after")
+    def _roots_are_absolute(self) -> Self:
+        for root in (*self.workspace_roots, *self.temporary_roots):
+            if not root.startswith("/") and root[1:3] not in (":\\", ":/"):
+                raise ValueError("workspace_roots and temporary_roots must be absolute paths")
+        return self

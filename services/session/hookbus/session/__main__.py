@@ -1,0 +1,5 @@
+"""``python -m hookbus.session``."""
+
+from hookbus.session.app import main
+
+main()

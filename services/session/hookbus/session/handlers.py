@@ -1,0 +1,141 @@
+"""Events in: each is counted once, moves its session, and adds to what its terminal
+printed. One transaction a batch."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hookbus.contracts.events import Event
+from hookbus.platform.bus.consumer import Ack, Delivery, Poison, Verdict
+from hookbus.platform.database.engine import Database, is_transient
+from hookbus.session import security_events
+from hookbus.session.domain import sessions, terminals
+from hookbus.session.domain.observe import Reading, UnreadablePayloadError, read_hook, read_security
+from hookbus.session.domain.risk import FLAG_RISK, in_words
+from hookbus.session.domain.sessions import Observation, Session
+from hookbus.session.domain.terminals import Output, Terminal, TerminalChange
+from hookbus.session.repository import sessions as session_rows
+from hookbus.session.repository import terminals as terminal_rows
+
+log = structlog.get_logger(__name__)
+
+Reader: TypeAlias = Callable[[Event, datetime], Reading]
+
+
+def utc_now() -> datetime:
+    """The clock of the process."""
+    return datetime.now(UTC)
+
+
+class EventHandlers:
+    """Batch handlers of this service's two durable consumers.
+
+    ``wake`` is called after a commit that queued security events.
+    """
+
+    def __init__(self, database: Database, *, wake: Callable[[], None], now: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._wake = wake
+        self._now = now
+
+    async def hooks(self, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
+        """Hook events: the life of sessions and terminals."""
+        return await self._handle(deliveries, read_hook)
+
+    async def security(self, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
+        """Security events: refused inputs count against their session."""
+        return await self._handle(deliveries, read_security)
+
+    async def _handle(self, deliveries: Sequence[Delivery], read: Reader) -> Sequence[Verdict]:
+        now = self._now()
+        verdicts: list[Verdict] = [Ack()] * len(deliveries)
+        readings: dict[int, Reading] = {}
+        for index, delivery in enumerate(deliveries):
+            try:
+                reading = read(delivery.event, now)
+            except UnreadablePayloadError as error:
+                verdicts[index] = Poison(str(error))
+            else:
+                if not reading.concerns_nothing:
+                    readings[index] = reading
+        if not readings:
+            return verdicts
+        stream = deliveries[0].stream
+        try:
+            await self._store(stream, list(readings.values()))
+        except Exception as error:
+            if is_transient(error):
+                raise
+            # Something in one event cannot be stored. Alone, each shows whether it is the one.
+            log.warning("batch split", stream=stream, events=len(readings), error=type(error).__name__)
+            for index, reading in readings.items():
+                verdicts[index] = await self._store_alone(stream, reading)
+        self._wake()
+        return verdicts
+
+    async def _store_alone(self, stream: str, reading: Reading) -> Verdict:
+        try:
+            await self._store(stream, [reading])
+        except Exception as error:
+            if is_transient(error):
+                raise
+            return Poison(f"cannot be stored: {type(error).__name__}")
+        return Ack()
+
+    async def _store(self, stream: str, readings: Sequence[Reading]) -> None:
+        async with self._database.begin() as connection:
+            fresh = await session_rows.count_once(connection, stream, (reading.event_id for reading in readings))
+            # An id may come twice in one batch, too: the first reading of it is the one that counts.
+            once = {reading.event_id: reading for reading in reversed(readings) if reading.event_id in fresh}
+            new = list(reversed(once.values()))
+            await self._observe(connection, [r.session for r in new if r.session is not None])
+            await _keep_terminals(connection, [r.terminal for r in new if r.terminal is not None])
+
+    async def _observe(self, connection: AsyncConnection, observations: Sequence[Observation]) -> None:
+        if not observations:
+            return
+        openings = {seen.session_id: sessions.opened(seen) for seen in reversed(observations)}
+        await session_rows.open_absent(connection, openings.values())
+        before = await session_rows.lock(connection, openings)
+        now = self._now()
+        after = {name: sessions.judged(session, at=now) for name, session in _fold(before, observations).items()}
+        await session_rows.save(connection, after.values())
+        for session in after.values():
+            codes: list[str] = []
+            if before[session.id].risk < FLAG_RISK <= session.risk:
+                codes.append(security_events.SESSION_FLAGGED)
+            if before[session.id].killed_at is None and session.killed_at is not None:
+                codes.append(security_events.SESSION_KILLED)
+            for code in codes:
+                await security_events.about_session(
+                    connection,
+                    code,
+                    session,
+                    actor=security_events.SOURCE,
+                    reason=in_words(session.signals),
+                    at=now,
+                )
+
+
+def _fold(before: dict[str, Session], observations: Iterable[Observation]) -> dict[str, Session]:
+    after = dict(before)
+    for seen in observations:
+        after[seen.session_id] = sessions.observed(after[seen.session_id], seen)
+    return after
+
+
+async def _keep_terminals(connection: AsyncConnection, changes: Sequence[TerminalChange]) -> None:
+    if not changes:
+        return
+    openings = {(change.agent_id, change.terminal_id): terminals.opened(change) for change in reversed(changes)}
+    after: dict[tuple[str, str], Terminal] = await terminal_rows.open_and_lock(connection, openings.values())
+    outputs: list[Output] = []
+    for change in changes:
+        name = (change.agent_id, change.terminal_id)
+        after[name], output = terminals.changed(after[name], change)
+        if output is not None:
+            outputs.append(output)
+    await terminal_rows.save(connection, list(after.values()), outputs)

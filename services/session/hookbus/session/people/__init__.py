@@ -1,0 +1,1 @@
+"""People: users, their passwords and one-time codes, their sessions and tokens."""

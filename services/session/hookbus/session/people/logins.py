@@ -1,0 +1,257 @@
+"""Logins, refreshes and their end: what ``rpc.session.login``, ``refresh``, ``logout`` and ``jwks`` answer."""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hookbus.contracts.budget import Empty
+from hookbus.contracts.people import (
+    ClientFacts,
+    JwksReply,
+    LoginRequest,
+    PersonSessionRecord,
+    PersonSessionRequest,
+    RefreshRequest,
+    TokensReply,
+)
+from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.contracts.session import SessionView
+from hookbus.platform.bus.rpc import RpcServer
+from hookbus.session import security_events
+from hookbus.session.domain import people, refresh, risk
+from hookbus.session.domain.people import NOBODY, PersonSession, SessionOfUser, User
+from hookbus.session.domain.refresh import Meaning
+from hookbus.session.people import totp
+from hookbus.session.people.parts import Parts
+from hookbus.session.people.signing import ACCESS_TOKEN_TTL_S
+from hookbus.session.repository import person_sessions, users
+from hookbus.session.settings import SessionLimitPolicy
+
+REFRESHES_CONCURRENT_MAX: Final = 4
+"""Copies of one token wait for one row: they must not hold every connection meanwhile."""
+ATTEMPTS_FORGOTTEN_MAX: Final = 500
+FORGET_INTERVAL_S: Final = 600.0
+
+
+class Logins:
+    """People come, stay and go."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._refreshing = asyncio.Semaphore(REFRESHES_CONCURRENT_MAX)
+
+    def register(self, server: RpcServer) -> None:
+        """Answer the methods. Call before the broker starts."""
+        server.method("login", LoginRequest, self.login)
+        server.method("refresh", RefreshRequest, self.refresh)
+        server.method("logout", PersonSessionRequest, self.logout)
+        server.method("person_lookup", PersonSessionRequest, self.lookup)
+        server.method("jwks", Empty, self.jwks)
+
+    async def login(self, request: LoginRequest) -> TokensReply:
+        """A new session for who knows the password. Each attempt costs one hash, whoever it names."""
+        parts = self._parts
+        async with parts.hasher.turn():
+            user = await self.prove(request.username, request.password, request.totp, request.client)
+        opened, text, ended = await self._open(user, request.client)
+        await parts.bring_later(opened.sid, *ended)
+        return self.tokens(opened, text, must_change_password=user.must_change_password)
+
+    async def prove(
+        self, name: str, password: str, code: str | None, client: ClientFacts, *, ask_code: bool = True
+    ) -> User:
+        """The user of ``name``, who gave the right password and code. The caller holds a turn of the hasher.
+
+        Without ``ask_code`` the password alone proves: for who is logged in already.
+
+        Raises:
+            ProblemError: ``unauthenticated``, or ``rate_limited`` while the name is locked.
+        """
+        parts, now = self._parts, self._parts.now()
+        digest = people.name_digest(name)
+        async with parts.begin() as connection:
+            user = await users.find(connection, people.known_name(name) or NOBODY)
+            attempts = await users.attempts(connection, digest)
+        usable = user is not None and user.disabled_at is None
+        right = await parts.hasher.verify(user.password_hash if user and usable else None, password)
+        locked_s = attempts.locked_s(now)
+        if locked_s > 0:
+            raise _locked(locked_s)
+        if user is not None and right and user.totp_secret is not None and code is None and ask_code:
+            raise ProblemError(ProblemCode.UNAUTHENTICATED, "a one-time code is needed")
+        async with parts.begin() as connection:
+            if (
+                user is not None
+                and right
+                and (not ask_code or await totp.accepted(connection, parts.vault, user, code, now))
+            ):
+                await users.forget_attempts(connection, digest)
+                return user
+            after = (await users.lock_attempts(connection, digest, at=now)).failed(now)
+            await users.save_attempts(connection, digest, after)
+            known = None if user is None else user.username
+            kind = security_events.LOGIN_LOCKED if after.locked_until else security_events.LOGIN_FAILED
+            address = risk.printable(client.address)
+            await security_events.about_person(connection, kind, known, now, address=address, failures=after.failures)
+        raise ProblemError(ProblemCode.UNAUTHENTICATED, "the username or password is not valid")
+
+    async def _open(self, proven: User, client: ClientFacts) -> tuple[PersonSession, str, list[str]]:
+        parts, now = self._parts, self._parts.now()
+        facts = ClientFacts(address=risk.printable(client.address), user_agent=risk.printable(client.user_agent))
+        async with parts.begin() as connection:
+            user = await users.lock(connection, proven.username)
+            if user is None or user.disabled_at is not None or user.password_hash != proven.password_hash:
+                raise ProblemError(ProblemCode.UNAUTHENTICATED, "the username or password is not valid")
+            live = await person_sessions.lock_live(connection, user.username, now)
+            surplus = [one.sid for one in people.surplus([one.session for one in live])]
+            if surplus and parts.limit_policy is SessionLimitPolicy.REFUSE:
+                raise ProblemError(ProblemCode.CONFLICT, f"{user.username} has {len(live)} sessions: end one first")
+            await person_sessions.end(connection, surplus, at=now, reason="too many sessions")
+            sid = people.session_id(parts.random_bytes(people.SESSION_ID_BYTES))
+            text = refresh.mint(sid, 1, parts.random_bytes(refresh.SECRET_BYTES), parts.vault.pepper)
+            session = PersonSession(
+                sid=sid,
+                username=user.username,
+                epoch=user.epoch,
+                generation=1,
+                current_sha256=refresh.digest(text),
+                previous_sha256=None,
+                salt=parts.random_bytes(refresh.SALT_BYTES),
+                rotated_at=now,
+                opened_at=now,
+                expires_at=now + timedelta(seconds=people.SESSION_AGE_MAX_S),
+            )
+            await person_sessions.insert(connection, session, facts)
+            await security_events.about_person(
+                connection,
+                security_events.LOGIN_SUCCEEDED,
+                user.username,
+                now,
+                address=facts.address,
+                user_agent=facts.user_agent,
+                person_session=sid,
+                ended=list(surplus),
+            )
+        return session, text, surplus
+
+    async def refresh(self, request: RefreshRequest) -> TokensReply:
+        """The successor of a refresh token and a new access token."""
+        parts = self._parts
+        shown = refresh.parse(request.refresh_token)
+        if shown is None:
+            raise _no_refresh()
+        async with self._refreshing, parts.begin() as connection:
+            found = await person_sessions.lock(connection, shown.sid)
+            if found is None:
+                raise _no_refresh()
+            judged = refresh.judge(
+                found.session,
+                shown,
+                parts.now(),
+                pepper=parts.vault.pepper,
+                salt=parts.random_bytes(refresh.SALT_BYTES),
+            )
+            if judged.meaning is Meaning.REUSED:
+                await self._end_reused(connection, found, request.client)
+            elif judged.successor is not None and found.must_change_password:
+                raise ProblemError(ProblemCode.FORBIDDEN, "change the one-time password first")
+            elif judged.meaning is Meaning.ROTATES:
+                stored = await person_sessions.rotate(connection, judged.session, before=found.session.generation)
+                if not stored:
+                    raise _no_refresh()
+        if judged.meaning is Meaning.REUSED:
+            await parts.bring_later(shown.sid)
+        if judged.successor is None:
+            raise _no_refresh()
+        return self.tokens(judged.session, judged.successor, must_change_password=False)
+
+    async def _end_reused(self, connection: AsyncConnection, found: SessionOfUser, client: ClientFacts) -> None:
+        session, now = found.session, self._parts.now()
+        await person_sessions.end(connection, [session.sid], at=now, reason="a replaced refresh token came again")
+        await security_events.about_person(
+            connection,
+            security_events.TOKEN_REUSED,
+            session.username,
+            now,
+            person_session=session.sid,
+            address=risk.printable(client.address),
+        )
+
+    async def logout(self, request: PersonSessionRequest) -> PersonSessionRecord:
+        """End the session. Answered when every gateway is told; repeating it changes nothing."""
+        return await self.end(request.sid, reason="logged out", actor="")
+
+    async def end(self, sid: str, *, reason: str, actor: str) -> PersonSessionRecord:
+        """End one session, told to every gateway before this returns.
+
+        Raises:
+            ProblemError: ``not_found``, ``unavailable``.
+        """
+        parts, now = self._parts, self._parts.now()
+        async with parts.begin() as connection:
+            found = await person_sessions.lock(connection, sid)
+            if found is None:
+                raise ProblemError(ProblemCode.NOT_FOUND, f"no session {sid}")
+            if await person_sessions.end(connection, [sid], at=now, reason=reason):
+                await security_events.about_person(
+                    connection,
+                    security_events.PERSON_SESSION_ENDED,
+                    found.session.username,
+                    now,
+                    person_session=sid,
+                    reason=reason,
+                    actor=actor or f"user:{found.session.username}",
+                )
+        await parts.bring(sid)
+        return await self.lookup(PersonSessionRequest(sid=sid))
+
+    async def lookup(self, request: PersonSessionRequest) -> PersonSessionRecord:
+        """The record of a session that the bucket does not hold."""
+        async with self._parts.begin() as connection:
+            found = await person_sessions.find(connection, request.sid)
+        if found is None:
+            raise ProblemError(ProblemCode.NOT_FOUND, f"no session {request.sid}")
+        return found.record()
+
+    async def view(self, sid: str) -> SessionView | None:
+        """A person's session in the form of an agent's; None where there is none of that id."""
+        async with self._parts.begin() as connection:
+            found = await person_sessions.find(connection, sid)
+        return None if found is None else found.session.view(self._parts.now())
+
+    async def jwks(self, _request: Empty) -> JwksReply:
+        """The public keys of access tokens."""
+        return self._parts.signer.published()
+
+    async def forget_forever(self) -> None:
+        """The background task that forgets failed logins which no longer count."""
+        parts = self._parts
+        while True:
+            before = parts.now() - timedelta(seconds=people.FAILURES_FORGOTTEN_S)
+            try:
+                async with parts.begin() as connection:
+                    count = await users.forget_old_attempts(connection, before=before, items_max=ATTEMPTS_FORGOTTEN_MAX)
+            except ProblemError:
+                count = 0
+            await asyncio.sleep(0 if count == ATTEMPTS_FORGOTTEN_MAX else FORGET_INTERVAL_S)
+
+    def tokens(self, session: PersonSession, text: str, *, must_change_password: bool) -> TokensReply:
+        """What a person is given: a new access token beside the refresh token ``text``."""
+        return TokensReply(
+            access_token=self._parts.signer.issue(session),
+            expires_in=ACCESS_TOKEN_TTL_S,
+            refresh_token=text,
+            refresh_expires_at=session.expires_at,
+            session=session.sid,
+            must_change_password=must_change_password,
+        )
+
+
+def _no_refresh() -> ProblemError:
+    return ProblemError(ProblemCode.UNAUTHENTICATED, "the refresh token is not valid")
+
+
+def _locked(locked_s: float) -> ProblemError:
+    return ProblemError(ProblemCode.RATE_LIMITED, "too many failed logins under this name", retry_after_s=locked_s)

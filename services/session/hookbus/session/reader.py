@@ -1,0 +1,91 @@
+"""Sessions read for decisions: calls that wait together are one statement, on a connection kept for it.
+
+Every decision asks, so this is the hottest read of the service. A pooled connection is probed at each checkout, which
+costs three round trips; this one is not: where it turns out to be broken, it is replaced and the read repeated once. A
+read that has begun serves only the calls that came before it, so a kill that was answered is always seen.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hookbus.platform.database.engine import Database, is_transient
+from hookbus.session.domain.sessions import Session
+from hookbus.session.repository import sessions as session_rows
+
+READ_SESSIONS_MAX: Final = 256
+"""In one statement; as many calls as the bus hands over at once."""
+READ_TIMEOUT_S: Final = 1.5
+"""Below the time a caller waits, so that it hears what is wrong."""
+ATTEMPTS_MAX: Final = 2
+
+_Waiting = tuple[str, asyncio.Future[Session | None]]
+
+
+class SessionReader:
+    """Reads sessions with their evidence, outside any transaction. For use in one event loop; close it at the end."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: AsyncConnection | None = None
+        self._waiting: list[_Waiting] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def read(self, session_id: str) -> Session | None:
+        """The session, or None where there is none.
+
+        Raises:
+            SQLAlchemyError, OSError, TimeoutError: the database is away.
+        """
+        future: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((session_id, future))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await future
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._running is not None:
+            await self._running
+        await self._drop()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:READ_SESSIONS_MAX], self._waiting[READ_SESSIONS_MAX:]
+            try:
+                found = await self._fetch(sorted({session_id for session_id, _ in batch}))
+            except Exception as error:  # noqa: BLE001 - handed to every caller of the batch
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for session_id, future in batch:
+                    if not future.done():
+                        future.set_result(found.get(session_id))
+
+    async def _fetch(self, ids: Sequence[str]) -> dict[str, Session]:
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    if self._connection is None:
+                        self._connection = await self._engine.connect()
+                    return await session_rows.read(self._connection, ids)
+            except Exception as error:
+                await self._drop()
+                if attempt == ATTEMPTS_MAX or isinstance(error, TimeoutError) or not is_transient(error):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _drop(self) -> None:
+        """Forget the connection; a broken one is not given to anybody else."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with suppress(SQLAlchemyError, OSError, TimeoutError):
+            await connection.invalidate()
+        with suppress(SQLAlchemyError, OSError, TimeoutError):
+            await connection.close()

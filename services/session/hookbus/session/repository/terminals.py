@@ -1,0 +1,101 @@
+"""SQL of ``session.terminals`` and ``session.terminal_output``."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hookbus.session.domain.terminals import Output, Terminal
+
+TerminalName: TypeAlias = tuple[str, str]
+"""Agent id and terminal id."""
+
+_OPEN: Final = text("""
+    INSERT INTO session.terminals (agent_id, id, opened_at)
+    SELECT * FROM unnest(CAST(:agents AS text[]), CAST(:ids AS text[]), CAST(:opened AS timestamptz[]))
+        AS new (a, i, o) ORDER BY a, i
+    ON CONFLICT (agent_id, id) DO NOTHING
+""")
+_LOCK: Final = text("""
+    SELECT agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated
+    FROM session.terminals
+    WHERE (agent_id, id) IN (SELECT * FROM unnest(CAST(:agents AS text[]), CAST(:ids AS text[])))
+    ORDER BY agent_id, id FOR UPDATE
+""")
+_SAVE: Final = text("""
+    UPDATE session.terminals t SET
+        opened_at = new.opened_at, session_id = new.session_id, shell = new.shell, cwd = new.cwd,
+        closed_at = new.closed_at, exit_code = new.exit_code, output_bytes = new.output_bytes,
+        truncated = new.truncated
+    FROM unnest(
+        CAST(:agents AS text[]), CAST(:ids AS text[]), CAST(:opened AS timestamptz[]), CAST(:sessions AS text[]),
+        CAST(:shells AS text[]), CAST(:cwds AS text[]), CAST(:closed AS timestamptz[]), CAST(:exits AS bigint[]),
+        CAST(:bytes AS bigint[]), CAST(:truncated AS boolean[])
+    ) AS new (agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated)
+    WHERE t.agent_id = new.agent_id AND t.id = new.id
+""")
+_OUTPUT: Final = text("""
+    INSERT INTO session.terminal_output (event_id, agent_id, terminal_id, sequence, stream, text, at)
+    SELECT * FROM unnest(
+        CAST(:events AS text[]), CAST(:agents AS text[]), CAST(:terminals AS text[]), CAST(:sequences AS bigint[]),
+        CAST(:streams AS text[]), CAST(:texts AS text[]), CAST(:ats AS timestamptz[])
+    )
+    ON CONFLICT (event_id) DO NOTHING
+""")
+
+
+async def open_and_lock(connection: AsyncConnection, terminals: Iterable[Terminal]) -> dict[TerminalName, Terminal]:
+    """The named terminals as stored, created where absent, locked until the transaction ends."""
+    new = list(terminals)
+    names = {"agents": [t.agent_id for t in new], "ids": [t.id for t in new]}
+    await connection.execute(_OPEN, {**names, "opened": [t.opened_at for t in new]})
+    rows = (await connection.execute(_LOCK, names)).mappings()
+    return {(str(row["agent_id"]), str(row["id"])): _terminal(row) for row in rows}
+
+
+async def save(connection: AsyncConnection, terminals: Sequence[Terminal], outputs: Sequence[Output]) -> None:
+    """Write locked terminals back and add what they printed."""
+    await connection.execute(
+        _SAVE,
+        {
+            "agents": [t.agent_id for t in terminals],
+            "ids": [t.id for t in terminals],
+            "opened": [t.opened_at for t in terminals],
+            "sessions": [t.session_id for t in terminals],
+            "shells": [t.shell for t in terminals],
+            "cwds": [t.cwd for t in terminals],
+            "closed": [t.closed_at for t in terminals],
+            "exits": [t.exit_code for t in terminals],
+            "bytes": [t.output_bytes for t in terminals],
+            "truncated": [t.truncated for t in terminals],
+        },
+    )
+    if outputs:
+        await connection.execute(
+            _OUTPUT,
+            {
+                "events": [o.event_id for o in outputs],
+                "agents": [o.agent_id for o in outputs],
+                "terminals": [o.terminal_id for o in outputs],
+                "sequences": [o.sequence for o in outputs],
+                "streams": [o.stream for o in outputs],
+                "texts": [o.text for o in outputs],
+                "ats": [o.at for o in outputs],
+            },
+        )
+
+
+def _terminal(row: RowMapping) -> Terminal:
+    return Terminal(
+        agent_id=row["agent_id"],
+        id=row["id"],
+        opened_at=row["opened_at"],
+        session_id=row["session_id"],
+        shell=row["shell"],
+        cwd=row["cwd"],
+        closed_at=row["closed_at"],
+        exit_code=row["exit_code"],
+        output_bytes=row["output_bytes"],
+        truncated=row["truncated"],
+    )

@@ -1,0 +1,1 @@
+"""The ``hookbus`` command line over the HTTP API."""

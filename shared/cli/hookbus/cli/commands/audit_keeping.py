@@ -1,0 +1,145 @@
+"""``hookbus audit export|erase|rotate-key|witness``: taking the log away, and keeping its keys."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from hookbus.cli import output
+from hookbus.cli.api import VERIFY_TIMEOUT_S, Api, JsonObject
+from hookbus.cli.commands.audit_check import require_audit
+from hookbus.cli.commands.audit_pages import AgentOption, KindOption, SinceOption, UntilOption, pages
+from hookbus.cli.commands.options import AsJson
+from hookbus.cli.errors import EXIT_USAGE, CliError
+
+CHECKPOINTS_PER_PAGE: Final = 500
+WITNESS_PORT_DEFAULT: Final = 8790
+
+
+def export(
+    out: Annotated[Path, typer.Option("--output", "-o", help="The file; - for stdout.", dir_okay=False)] = Path("-"),
+    *,
+    agent: AgentOption = None,
+    kind: KindOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="The whole log, encrypted as it is, as one zip for checking offline.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the count as JSON (with --output).")] = False,
+) -> None:
+    """Write entries as JSON lines, or the whole log for an offline check (--bundle)."""
+    wanted = {"agent": agent, "kind": kind, "since": since, "until": until}
+    with Api.from_settings() as api:
+        if bundle:
+            if str(out) == "-" or any(value is not None for value in wanted.values()):
+                raise CliError("--bundle takes the whole log into a file: give --output and no filter", EXIT_USAGE)
+            count = _export_bundle(api, out)
+        elif str(out) == "-":
+            for entry in pages(api, None, wanted):
+                output.show_line(entry)
+            return
+        else:
+            count = 0
+            with out.open("w", encoding="utf-8") as file:
+                for entry in pages(api, None, wanted):
+                    file.write(json.dumps(entry, separators=(",", ":"), ensure_ascii=False) + "\n")
+                    count += 1
+    if as_json:
+        output.show_json({"entries": count, "file": str(out)})
+    else:
+        output.show(output.cell(f"{count} entries in {out}"))
+
+
+def erase(
+    agent: Annotated[str, typer.Argument(help="Agent id.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the tombstone. Name no person in it.")] = "",
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make everything the log holds about an agent unreadable, for good. Proofs still hold."""
+    if not yes and not typer.confirm(f"Destroy the keys of everything the log holds about {agent}?"):
+        raise typer.Abort
+    with Api.from_settings() as api:
+        reply = api.delete(f"/api/v1/audit/subjects/{agent}", reason=reason)
+    if as_json:
+        output.show_json(reply)
+    else:
+        output.show(output.cell(f"{reply.get('entries')} entries are unreadable, {reply.get('keys')} keys destroyed"))
+
+
+def rotate_key(
+    *,
+    signing: Annotated[bool, typer.Option("--signing", help="The key that signs checkpoints.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Wrap the data keys under a new passphrase (no entry changes), or hand over to a new signing key."""
+    with Api.from_settings() as api:
+        which = "signing" if signing else "wrapping"
+        reply = api.post(f"/api/v1/audit/keys/{which}/rotate", timeout_s=VERIFY_TIMEOUT_S)
+    if as_json:
+        output.show_json(reply)
+    elif signing:
+        output.console().out(str(reply.get("note")), highlight=False, end="")
+    else:
+        output.show(output.cell(f"{reply.get('keys')} data keys are wrapped anew"))
+
+
+def witness(
+    folder: Annotated[Path, typer.Option("--folder", help="Where the witness keeps its key and its memory.")],
+    log: Annotated[list[str], typer.Option("--log", help="Public key of a log to watch (`hookbus audit key`).")],
+    name: Annotated[str, typer.Option("--name", help="The witness's name: a URL without its scheme.")],
+    host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port")] = WITNESS_PORT_DEFAULT,
+) -> None:
+    """Run a witness: it cosigns what continues the checkpoint it saw last, and nothing else. Prints its public key."""
+    require_audit()
+    from hookbus.audit.note import NoteInvalidError  # noqa: PLC0415 - only a witness needs the log's package
+    from hookbus.audit.witness.__main__ import run  # noqa: PLC0415 - as above
+
+    try:
+        run(name, folder, log, host, port)
+    except (NoteInvalidError, ValueError) as error:
+        raise CliError(str(error), EXIT_USAGE) from error
+
+
+def _export_bundle(api: Api, out: Path) -> int:
+    require_audit()
+    from hookbus.audit import bundle as layout  # noqa: PLC0415 - only a bundle needs the log's package
+    from hookbus.audit.note import Checkpoint, SignedNote  # noqa: PLC0415 - as above
+    from hookbus.audit.record import Algorithm, parse_header  # noqa: PLC0415 - as above
+
+    newest: JsonObject = api.get("/api/v1/audit/key")
+    note = str(newest["note"])
+    size = Checkpoint.parse(SignedNote.parse(note).text).size
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(layout.CHECKPOINT, note)
+        archive.writestr(layout.HANDOVERS, json.dumps(newest.get("handovers", [])))
+        archive.writestr(layout.VERIFIER_KEY, str(newest["verifier_key"]))
+        archive.writestr(layout.CHECKPOINTS, "".join(json.dumps(one) + "\n" for one in _checkpoints(api, size)))
+        for address in layout.addresses_of(size):
+            body = api.content(f"/api/v1/audit/tile/{address.path}")
+            archive.writestr(f"tile/{address.path}", body)
+            if address.level is None:
+                for record in layout.split_records(body):
+                    header = parse_header(record)
+                    if header.algorithm == Algorithm.AES_256_GCM_DETACHED:
+                        part = api.content(f"/api/v1/audit/detached/{header.index}")
+                        archive.writestr(f"detached/{header.index}", part)
+    return size
+
+
+def _checkpoints(api: Api, size_max: int) -> list[str]:
+    """The notes of every checkpoint up to a size: the log goes on growing while it is exported."""
+    from hookbus.audit.note import Checkpoint, SignedNote  # noqa: PLC0415 - as above
+
+    notes: list[str] = []
+    after: int | None = -1
+    while after is not None:
+        reply = api.get("/api/v1/audit/checkpoints", after_size=after, page_items=CHECKPOINTS_PER_PAGE)
+        notes += [str(note) for note in reply.get("notes", [])]
+        after = reply.get("after_size")
+    return [note for note in notes if Checkpoint.parse(SignedNote.parse(note).text).size <= size_max]

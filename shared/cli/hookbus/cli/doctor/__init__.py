@@ -1,0 +1,1 @@
+"""``hookbus doctor``: proves that the guard works as the agent runs it."""

@@ -1,0 +1,161 @@
+"""The hooks that stand in the agents' settings: found, read, and looked over without running them."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from hookbus.cli.doctor.findings import Finding, bad, good
+from hookbus.cli.install import agents, jsontext
+from hookbus.cli.install.agents import AGENTS, Scope
+from hookbus.cli.install.jsontext import JsonTextError
+
+DECIDE_NEEDS_S: Final = 3.0
+"""The hook's own deadline of 2 s and the start of a process on a busy machine."""
+RECORD_NEEDS_S: Final = 1.0
+SESSION_END_MAX_S: Final = 1.5
+MILLISECONDS_AGENTS: Final = frozenset({"gemini"})
+DECIDED: Final = {
+    "claude-code": ("PreToolUse",),
+    "codex": ("PreToolUse",),
+    "gemini": ("BeforeTool",),
+    "cursor": ("beforeShellExecution", "beforeMCPExecution", "beforeReadFile"),
+    "copilot": ("preToolUse",),
+}
+"""The events without which nothing is guarded."""
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One of hookbus's handlers in an agent's settings."""
+
+    agent: str
+    event: str
+    path: Path
+    value: dict[str, Any]
+
+    @property
+    def command(self) -> str | None:
+        """The line of shell; None for an HTTP hook."""
+        text = self.value.get("command") or self.value.get("bash")
+        return text if isinstance(text, str) else None
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long the agent waits, where the settings say it."""
+        given = self.value.get("timeout", self.value.get("timeoutSec"))
+        if isinstance(given, bool) or not isinstance(given, (int, float)):
+            return None
+        return given / 1_000 if self.agent in MILLISECONDS_AGENTS else float(given)
+
+    @property
+    def closes(self) -> bool:
+        """Whether hookbus's own fail mode is closed by this handler's own words."""
+        return "HOOKBUS_FAIL_MODE=closed" in (self.command or "") or "fail_mode=closed" in str(self.value.get("url"))
+
+
+def find(home: Path, project: Path, only: str | None) -> tuple[list[Handler], list[Finding]]:
+    """Every handler of hookbus in the settings of the agents, and what is wrong with those files."""
+    handlers: list[Handler] = []
+    findings: list[Finding] = []
+    seen: set[Path] = set()
+    for agent in AGENTS if only is None else (only,):
+        for scope in Scope:
+            path = agents.settings_path(agent, scope, home=home, project=project)
+            if path in seen or not path.exists():
+                continue
+            seen.add(path)
+            try:
+                document = jsontext.parse(path.read_text(encoding="utf-8")).value
+            except (OSError, UnicodeDecodeError, JsonTextError) as error:
+                findings.append(
+                    bad("settings", f"{path}: {error}", "correct the file: the agent does not read it either")
+                )
+                continue
+            handlers += list(_handlers(agent, path, document))
+    if not handlers:
+        findings.append(bad("installed", "no agent's settings name hookbus", "run: hookbus install AGENT"))
+    return handlers, findings
+
+
+def look_over(handlers: list[Handler], *, fail_closed: bool) -> list[Finding]:
+    """What is wrong with handlers as they stand there."""
+    findings: list[Finding] = []
+    for agent, path in sorted({(handler.agent, handler.path) for handler in handlers}):
+        own = [handler for handler in handlers if (handler.agent, handler.path) == (agent, path)]
+        faults = [fault for handler in own for fault in _faults(handler, fail_closed=fail_closed)]
+        present = {handler.event for handler in own}
+        faults += [
+            bad(f"{agent} hooks", f"{path} has no hook for {event}", f"run: hookbus install {agent}")
+            for event in DECIDED[agent]
+            if event not in present
+        ]
+        findings += _once(faults) or [good(f"{agent} hooks", f"{path}: {len(own)} hooks")]
+    return findings
+
+
+def program_of(command: str) -> str | None:
+    """The program that a line of shell starts, behind its assignments."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return None
+    return next((word for word in words if not _ASSIGNMENT.match(word)), None)
+
+
+def _faults(handler: Handler, *, fail_closed: bool) -> Iterator[Finding]:
+    name = f"{handler.agent} hooks"
+    again = f"run: hookbus install {handler.agent}"
+    program = program_of(handler.command) if handler.command is not None else None
+    if handler.command is not None and program is None:
+        yield bad(name, f"{handler.path}: the command of {handler.event} cannot be read", again)
+    if program is not None and os.path.isabs(program):  # noqa: PTH117 - the text is a command's word
+        if not Path(program).exists():
+            yield bad(name, f"{program} does not exist", again)
+        elif not os.access(program, os.X_OK) or Path(program).stat().st_mode & 0o111 == 0:
+            yield bad(name, f"{program} may not be executed", f"run: chmod +x {shlex.quote(program)}")
+    decided = handler.event in DECIDED[handler.agent]
+    needed_s = DECIDE_NEEDS_S if decided else RECORD_NEEDS_S
+    if handler.timeout_s is not None and handler.timeout_s < needed_s:
+        yield bad(
+            name,
+            f"{handler.path}: {handler.event} may take {handler.timeout_s:g} s and needs {needed_s:g} s: "
+            "the agent goes on without its answer",
+            again,
+        )
+    limited = handler.agent == "claude-code" and handler.event == "SessionEnd"
+    if limited and (handler.timeout_s or 0.0) > SESSION_END_MAX_S:
+        yield bad(name, f"{handler.path}: SessionEnd may take {handler.timeout_s:g} s of the agent's 1.5 s", again)
+    blocks = handler.value.get("onFailure") == "block" or handler.value.get("failClosed") is True
+    if decided and handler.agent in ("claude-code", "cursor") and (fail_closed or handler.closes) and not blocks:
+        yield bad(
+            name,
+            f"{handler.path}: {handler.event} lets the tool run when the hook cannot start, "
+            "though the fail mode is closed",
+            f"{again} --fail-mode closed",
+        )
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    return list(dict.fromkeys(findings))
+
+
+def _handlers(agent: str, path: Path, document: Any) -> Iterator[Handler]:
+    hooks = _object(_object(document).get("hooks"))
+    for event, groups in hooks.items():
+        for group in _list(groups):
+            for value in [group, *_list(_object(group).get("hooks"))]:
+                if agents.is_ours(agent, value):
+                    yield Handler(agent, event, path, _object(value))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -1,0 +1,228 @@
+"""The replay of the spool: in order, in batches, under the same ids, by one process at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from hookbus.client import identity, spool
+from hookbus.client.compactjson import NotJsonError, as_object, dumps, loads
+from hookbus.client.gateway import EventRefusedError, GatewayAwayError, GatewayError, Receipt
+from hookbus.client.spool import FileLock, Spool, SpoolError, decode_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Send = Callable[[list[dict[str, Any]]], Receipt]
+
+BATCH_EVENTS_MAX = 100
+BATCH_BYTES_MAX = 1024 * 1024
+
+
+class DrainReport:
+    """What one replay did. ``error`` is what ended it early, ``busy`` that another process was replaying."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, int] = {}
+        self.refused: dict[str, tuple[str, str]] = {}
+        self.quarantined = 0
+        self.busy = False
+        self.error: GatewayError | SpoolError | None = None
+
+    @property
+    def handled(self) -> int:
+        """How many events have left the spool."""
+        return len(self.sent) + len(self.refused)
+
+
+def drain(
+    store: Spool,
+    send: Send,
+    *,
+    events_max: int | None = None,
+    deadline: float | None = None,
+    wait_s: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> DrainReport:
+    """Send what waits until nothing does, ``events_max`` are handled, or ``deadline`` (of ``clock``) has come.
+
+    ``wait_s`` is how long to wait for another process's replay. Never raises for what the gateway or the disk does:
+    the report says it. What was not accepted stays where it is.
+    """
+    report = DrainReport()
+
+    def spent() -> bool:
+        over = deadline is not None and clock() >= deadline
+        return over or (events_max is not None and report.handled >= events_max)
+
+    try:
+        # Whoever appended while the lock was held here found it taken and left: so look again after each release.
+        while store.segments() and not spent() and report.error is None:
+            with FileLock(store.path(spool.DRAIN_LOCK), wait_s) as locked:
+                if not locked:
+                    report.busy = True
+                    return report
+                _drain_locked(store, send, report, events_max, spent)
+    except SpoolError as error:
+        report.error = error
+    except OSError as error:
+        report.error = SpoolError(f"the spool {store.folder} cannot be read: {error.strerror}")
+    except GatewayError as error:
+        report.error = error
+    return report
+
+
+def _drain_locked(
+    store: Spool, send: Send, report: DrainReport, events_max: int | None, spent: Callable[[], bool]
+) -> None:
+    for name in store.segments():
+        segment, offset = store.read_cursor()
+        if segment != name or offset > os.stat(store.path(name)).st_size:  # noqa: PTH116  # pathlib doubles the start time
+            offset = 0
+        while True:
+            if spent():
+                return
+            lines = _whole_lines(_read(store, name, offset))
+            if not lines:
+                if _remove_if_done(store, name, offset, report):
+                    break
+                continue
+            room = BATCH_EVENTS_MAX if events_max is None else min(BATCH_EVENTS_MAX, events_max - report.handled)
+            taken = _send_lines(store, send, report, lines, room)
+            offset += taken
+            _write_cursor(store, name, offset)
+
+
+def _read(store: Spool, name: str, offset: int) -> bytes:
+    with store.append_lock() as locked:
+        if not locked:
+            raise SpoolError(f"{store.path(spool.APPEND_LOCK)} was held for {spool.APPEND_LOCK_WAIT_S:g} s")
+        return store.read_from(name, offset)
+
+
+def _whole_lines(content: bytes) -> list[bytes]:
+    return content.split(b"\n")[:-1]
+
+
+def _send_lines(store: Spool, send: Send, report: DrainReport, lines: list[bytes], room: int) -> int:
+    """Send as many lines as fit one batch; return how many bytes of the segment are done with."""
+    batch: list[dict[str, Any]] = []
+    batch_bytes = 0
+    taken = 0
+    for line in lines:
+        if len(batch) >= room or (batch and batch_bytes + len(line) > BATCH_BYTES_MAX):
+            break
+        event = _event_of(line)
+        if event is None:
+            _quarantine(store, line, report)
+        else:
+            batch.append(event)
+            batch_bytes += len(line)
+        taken += len(line) + 1
+    if batch:
+        _send_batch(store, send, report, batch)
+    return taken
+
+
+def _event_of(line: bytes) -> dict[str, Any] | None:
+    content = decode_line(line)
+    if content is None:
+        return None
+    try:
+        event = as_object(loads(content.decode("ascii")))
+    except (NotJsonError, UnicodeDecodeError):
+        return None
+    return event if event is not None and isinstance(event.get("id"), str) else None
+
+
+def _send_batch(store: Spool, send: Send, report: DrainReport, batch: list[dict[str, Any]]) -> None:
+    try:
+        receipt = send(batch)
+    except EventRefusedError as error:
+        if len(batch) > 1:
+            # One event may spoil the request: each gets an answer of its own.
+            for event in batch:
+                _send_batch(store, send, report, [event])
+            return
+        receipt = Receipt()
+        receipt.refused[batch[0]["id"]] = (error.code, error.detail)
+    unanswered = False
+    for event in batch:
+        name = event["id"]
+        if name in receipt.refused:
+            reject(store, event, *receipt.refused[name])
+            report.refused[name] = receipt.refused[name]
+        elif name in receipt.accepted:
+            report.sent[name] = receipt.accepted[name]
+        else:
+            unanswered = True
+    if unanswered:
+        raise GatewayAwayError("the gateway left events of a batch unanswered")
+
+
+def reject(store: Spool, event: dict[str, Any], code: str, detail: str) -> None:
+    """Keep a refused event, with the reason, where it no longer holds up the others."""
+    entry = {"at": identity.time_text(), "code": code, "detail": detail, "event": event}
+    store.set_aside(spool.REJECTED_FILE, dumps(entry) + b"\n")
+
+
+def _quarantine(store: Spool, content: bytes, report: DrainReport) -> None:
+    if content:
+        store.set_aside(spool.QUARANTINE_FILE, content + b"\n")
+        report.quarantined += 1
+
+
+def _remove_if_done(store: Spool, name: str, offset: int, report: DrainReport) -> bool:
+    """Remove a segment whose whole lines are all done with. False where a line was appended meanwhile."""
+    with store.append_lock() as locked:
+        if not locked:
+            raise SpoolError(f"{store.path(spool.APPEND_LOCK)} was held for {spool.APPEND_LOCK_WAIT_S:g} s")
+        tail = store.read_from(name, offset)
+        if b"\n" in tail:
+            return False
+        # No writer is at work under this lock, so a line without its end is one that a dead process left.
+        _quarantine(store, tail, report)
+        os.unlink(store.path(name))  # noqa: PTH108  # as above
+        spool.sync_folder(store.folder)
+        return True
+
+
+def _write_cursor(store: Spool, name: str, offset: int) -> None:
+    """Remember the progress. Not fsynced: a lost cursor costs a repeated send under the same ids."""
+    temporary = store.path(f"{spool.CURSOR_FILE}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, spool.FILE_MODE)
+    try:
+        spool.write_all(descriptor, f"{name} {offset}\n".encode())
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, store.path(spool.CURSOR_FILE))  # noqa: PTH104  # as above
+
+
+def status(store: Spool) -> dict[str, Any]:
+    """What waits: events, bytes, since when; what was rejected and quarantined."""
+    segment, offset = store.read_cursor()
+    waiting = waiting_bytes = 0
+    names = store.segments()
+    for name in names:
+        content = store.read_from(name, offset if name == segment else 0)
+        waiting_bytes += len(content)
+        waiting += sum(decode_line(line) is not None for line in _whole_lines(content))
+    oldest = spool.segment_number(names[0]) / 1e9 if waiting and names else None
+    return {
+        "folder": store.folder,
+        "waiting_events": waiting,
+        "waiting_bytes": waiting_bytes,
+        "bytes_max": store.bytes_max,
+        "oldest_at": None if oldest is None else identity.time_text(oldest),
+        "rejected_events": _content(store, spool.REJECTED_FILE).count(b"\n"),
+        "quarantined_bytes": len(_content(store, spool.QUARANTINE_FILE)),
+    }
+
+
+def _content(store: Spool, name: str) -> bytes:
+    try:
+        return store.read_from(name, 0)
+    except FileNotFoundError:
+        return b""

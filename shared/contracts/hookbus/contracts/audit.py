@@ -1,0 +1,189 @@
+"""Requests and replies of the audit service. Hashes are lower-case hex unless a C2SP text format says otherwise."""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from hookbus.contracts import limits
+from hookbus.contracts.fields import AgentId, Cursor, EventId, UtcTime, WireModel, Words
+
+
+class EntriesRequest(WireModel):
+    """``entries``: decrypted entries by index, oldest first."""
+
+    agent: AgentId | None = None
+    kind: Words | None = None
+    session: Words | None = None
+    project: Words | None = None
+    outcome: Words | None = None
+    since: UtcTime | None = None
+    until: UtcTime | None = None
+    cursor: Cursor | None = None
+    page_items_max: Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX)] = limits.PAGE_ITEMS_DEFAULT
+    actor: Words = ""
+
+
+class Entry(WireModel):
+    """One log entry. ``event`` is None where its key was destroyed."""
+
+    index: int
+    event_id: EventId
+    time: UtcTime
+    leaf_hash: str
+    event: dict[str, JsonValue] | None = None
+
+
+class EntriesReply(WireModel):
+    """``cursor`` is None on the last page."""
+
+    entries: tuple[Entry, ...]
+    cursor: Cursor | None = None
+
+
+class CheckpointRequest(WireModel):
+    """``checkpoint``: the newest."""
+
+
+class CheckpointReply(WireModel):
+    """``note`` is a C2SP tlog-checkpoint in signed-note form."""
+
+    note: str
+    size: int
+    root_hash: str
+    verifier_key: str = ""
+    """The log's first public key, as a C2SP verifier key. Pin it: a key fetched with what it signs proves nothing."""
+    handovers: tuple[str, ...] = ()
+    """The notes by which each key handed on to the next, oldest first."""
+
+
+class CheckpointsRequest(WireModel):
+    """``checkpoints``: those of a size over ``after_size``, smallest first."""
+
+    after_size: Annotated[int, Field(ge=-1)] = -1
+    page_items_max: Annotated[int, Field(ge=1, le=500)] = limits.PAGE_ITEMS_DEFAULT
+
+
+class CheckpointsReply(WireModel):
+    """``after_size`` goes into the next request; None on the last page."""
+
+    notes: tuple[str, ...]
+    after_size: int | None = None
+
+
+class DetachedRequest(WireModel):
+    """``detached``: the ciphertext of an entry too large for an entry bundle."""
+
+    index: Annotated[int, Field(ge=0)]
+
+
+class DetachedReply(WireModel):
+    """Ciphertext and tag, base64."""
+
+    body: str
+
+
+class InclusionRequest(WireModel):
+    """``inclusion``: RFC 9162 inclusion proof of ``index`` in the tree of ``size``."""
+
+    index: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=1)]
+
+
+class ConsistencyRequest(WireModel):
+    """``consistency``: RFC 9162 consistency proof from one tree size to a later one."""
+
+    from_size: Annotated[int, Field(ge=0)]
+    to_size: Annotated[int, Field(ge=0)]
+
+
+class ProofReply(WireModel):
+    """Node hashes, bottom up."""
+
+    hashes: tuple[str, ...]
+
+
+class ReceiptRequest(WireModel):
+    """``receipt``."""
+
+    event_id: EventId
+
+
+class ReceiptReply(WireModel):
+    """Where an event lies in the log, with everything an offline check needs."""
+
+    event_id: EventId
+    index: int
+    leaf_hash: str
+    record: str
+    """The whole record (header, nonce, ciphertext, tag), base64."""
+    proof: tuple[str, ...]
+    checkpoint: str
+    tlog_proof: str = ""
+    """All of it as one file in C2SP tlog-proof form, to be kept and checked offline."""
+
+
+class TileRequest(WireModel):
+    """``tile``: a C2SP tlog-tiles path below ``tile/``."""
+
+    path: Annotated[str, Field(max_length=128)]
+
+
+class TileReply(WireModel):
+    """The tile's bytes, base64."""
+
+    body: str
+    complete: bool
+
+
+class VerifyRequest(WireModel):
+    """``verify``: recompute the log from its rows.
+
+    ``checkpoint`` is one the caller kept from an earlier day: the log must still lead to it.
+    """
+
+    decrypt: bool = True
+    checkpoint: Annotated[str, Field(max_length=65_536)] | None = None
+
+
+class VerifyReply(WireModel):
+    """``first_bad_index`` and ``fault`` name the first thing found wrong."""
+
+    ok: bool
+    size: int
+    root_hash: str
+    checked: int
+    first_bad_index: int | None = None
+    fault: str | None = None
+
+
+class EraseRequest(WireModel):
+    """``erase``: make everything the log holds about an agent unreadable for good."""
+
+    agent_id: AgentId
+    actor: Words = ""
+    reason: Annotated[str, Field(max_length=limits.DESCRIPTION_CHARS_MAX)] = ""
+
+
+class EraseReply(WireModel):
+    """How many data keys were destroyed, and how many entries were readable by them."""
+
+    keys: int
+    entries: int
+
+
+class RotateRequest(WireModel):
+    """``rotate_wrapping`` and ``rotate_signing``: a new passphrase, or a new signing key."""
+
+    actor: Words = ""
+
+
+class RotateWrappingReply(WireModel):
+    """How many data keys are wrapped anew."""
+
+    keys: int
+
+
+class RotateSigningReply(WireModel):
+    """``note`` is the handover, signed by the old and the new key."""
+
+    note: str

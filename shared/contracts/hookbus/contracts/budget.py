@@ -1,0 +1,375 @@
+"""Requests and replies of the budget service. Amounts: tokens are integers, money is USD as a decimal string."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, JsonValue, StringConstraints, model_validator
+
+from hookbus.contracts import limits
+from hookbus.contracts.fields import (
+    AgentId,
+    Cursor,
+    EventId,
+    OperationId,
+    ReservationId,
+    ScopeName,
+    SessionId,
+    Tag,
+    Tokens,
+    Usd,
+    UtcTime,
+    WireModel,
+    Words,
+)
+
+
+class Unit(StrEnum):
+    """What a limit counts."""
+
+    TOKENS = "tokens"
+    USD = "usd"
+
+
+class Window(StrEnum):
+    """Over what a limit counts. ``operation`` bounds a single operation and keeps no balance."""
+
+    OPERATION = "operation"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    SESSION = "session"
+    TOTAL = "total"
+
+
+class ScopeKind(StrEnum):
+    """The levels of the account tree, from the leaf up."""
+
+    SUBAGENT = "subagent"
+    SESSION = "session"
+    AGENT = "agent"
+    PROJECT = "project"
+    TEAM = "team"
+    GLOBAL = "global"
+
+
+class Mode(StrEnum):
+    """What an exceeded limit does: deny, ask the person, or only warn."""
+
+    BLOCK = "block"
+    ASK = "ask"
+    WARN = "warn"
+
+
+Amount = Annotated[
+    Decimal,
+    Field(ge=0, le=limits.TOKENS_LIMIT_MAX, decimal_places=limits.USD_DECIMAL_PLACES, allow_inf_nan=False),
+]
+"""Tokens (a whole number) or USD (up to 6 places)."""
+
+Fraction = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+IdempotencyKey = Annotated[str, StringConstraints(strict=True, pattern=r"^[\x21-\x7e]{1,128}$")]
+ReservationTtl = Annotated[int, Field(strict=True, ge=limits.RESERVATION_TTL_MIN_S, le=limits.RESERVATION_TTL_MAX_S)]
+
+
+class Limit(WireModel):
+    """A bound on one unit over one window."""
+
+    unit: Unit
+    window: Window
+    amount: Amount
+    mode: Mode = Mode.BLOCK
+
+    @model_validator(mode="after")
+    def _amount_fits_unit(self) -> Self:
+        if self.unit is Unit.TOKENS and self.amount != self.amount.to_integral_value():
+            raise ValueError("tokens are whole numbers")
+        if self.unit is Unit.USD and self.amount > limits.COST_LIMIT_USD_MAX:
+            raise ValueError(f"a USD limit is at most {limits.COST_LIMIT_USD_MAX}")
+        return self
+
+
+class Remaining(WireModel):
+    """One limit's state. ``remaining`` = ``amount - spent - held``, never below zero."""
+
+    scope: ScopeKind
+    name: str
+    unit: Unit
+    window: Window
+    amount: Decimal
+    spent: Decimal
+    held: Decimal
+    remaining: Decimal
+    resets_at: UtcTime | None = None
+
+
+class InitRequest(WireModel):
+    """``init``: set limits. Repeating it changes limits and never what was spent."""
+
+    agent_id: AgentId
+    limits: tuple[Limit, ...] = ()
+    project: ScopeName | None = None
+    team: ScopeName | None = None
+    warn_at: tuple[Fraction, ...] = (0.75, 0.95)
+    actor: Words = ""
+
+
+class InitReply(WireModel):
+    """``created`` tells 201 from 200."""
+
+    created: bool
+    agent_id: AgentId
+    remaining: tuple[Remaining, ...]
+
+
+class ReserveRequest(WireModel):
+    """``check`` and ``reserve``: may this operation go ahead; if ``reserve``, hold its estimate.
+
+    ``event_id`` makes a repeated reserve return the first one's reservation. Estimates that are absent are made by
+    the service.
+    """
+
+    agent_id: AgentId
+    estimated_tokens: Tokens | None = None
+    estimated_cost: Usd | None = None
+    reserve: bool = False
+    ttl_seconds: ReservationTtl = limits.RESERVATION_TTL_DEFAULT_S
+    event_id: EventId | None = None
+    operation_id: OperationId | None = None
+    session: SessionId | None = None
+    project: ScopeName | None = None
+    tool: Tag | None = None
+    model: Tag | None = None
+    subagent: Tag | None = None
+
+
+class ReserveReply(WireModel):
+    """``code`` is a :class:`hookbus.contracts.decisions.DecisionCode` value."""
+
+    allowed: bool
+    reason: str
+    code: str
+    agent_id: AgentId
+    remaining: tuple[Remaining, ...]
+    reservation: ReservationId | None = None
+    mode: Mode = Mode.BLOCK
+    """When not allowed: whether the failing limit blocks or asks."""
+
+
+class DeductRequest(WireModel):
+    """``deduct``: record what was spent, settling ``reservation`` when one is named.
+
+    Either ``tokens_used`` and ``cost``, or ``model`` with token counts by kind, which the service prices.
+    """
+
+    agent_id: AgentId
+    tokens_used: Tokens | None = None
+    cost: Usd | None = None
+    reservation: ReservationId | None = None
+    idempotency_key: IdempotencyKey
+    session: SessionId | None = None
+    project: ScopeName | None = None
+    model: Tag | None = None
+    provider: Tag | None = None
+    input_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    cache_read_tokens: Tokens = 0
+    cache_write_5m_tokens: Tokens = 0
+    cache_write_1h_tokens: Tokens = 0
+
+
+class Deducted(WireModel):
+    """What one deduct recorded."""
+
+    tokens: int
+    usd: Decimal
+
+
+class DeductReply(WireModel):
+    """``duplicate`` is true when the idempotency key had been charged before; nothing was charged again."""
+
+    deducted: Deducted
+    remaining: tuple[Remaining, ...]
+    duplicate: bool
+
+
+class ReleaseRequest(WireModel):
+    """``release``: give a hold back unspent."""
+
+    agent_id: AgentId
+    reservation: ReservationId
+    reason: Words = ""
+
+
+class ReleaseReply(WireModel):
+    """``released`` is false where the hold was already settled, released or expired."""
+
+    released: bool
+
+
+class ExtendRequest(WireModel):
+    """``extend``: let a hold live ``ttl_seconds`` from now."""
+
+    agent_id: AgentId
+    reservation: ReservationId
+    ttl_seconds: ReservationTtl = limits.RESERVATION_TTL_DEFAULT_S
+
+
+class ExtendReply(WireModel):
+    """When the hold ends."""
+
+    expires_at: UtcTime
+
+
+class ScopeRequest(WireModel):
+    """Names one account: ``status`` takes it."""
+
+    scope: ScopeKind = ScopeKind.AGENT
+    name: ScopeName
+
+
+class StatusReply(WireModel):
+    """One account's limits and holds."""
+
+    scope: ScopeKind
+    name: str
+    agent_id: str | None = None
+    project: str | None = None
+    team: str | None = None
+    remaining: tuple[Remaining, ...]
+    holds: int
+    warn_at: tuple[Fraction, ...] = ()
+
+
+class HistoryRequest(WireModel):
+    """``history``: newest first; ``cursor`` is what the last page returned."""
+
+    scope: ScopeKind = ScopeKind.AGENT
+    name: ScopeName
+    cursor: Cursor | None = None
+    page_items_max: Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX)] = limits.PAGE_ITEMS_DEFAULT
+
+
+class HistoryEntry(WireModel):
+    """One row of the append-only ledger."""
+
+    id: int
+    time: UtcTime
+    operation: str
+    agent_id: str | None = None
+    """None where the row is about a project, a team or the global scope."""
+    tokens: int
+    usd: Decimal
+    held_tokens: int = 0
+    """Added to what is held; negative where a hold ended."""
+    held_usd: Decimal = Decimal(0)
+    event_id: str | None = None
+    request_id: str | None = None
+    reservation: str | None = None
+    model: str | None = None
+    price_version: str | None = None
+    source: str | None = None
+    reported_usd: Decimal | None = None
+    computed_usd: Decimal | None = None
+    actor: str | None = None
+    detail: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class HistoryReply(WireModel):
+    """``cursor`` is None on the last page."""
+
+    entries: tuple[HistoryEntry, ...]
+    cursor: Cursor | None = None
+
+
+class ResetRequest(WireModel):
+    """``reset``: start the windows of an account afresh; all limits, or those of ``unit`` and ``window``."""
+
+    scope: ScopeKind = ScopeKind.AGENT
+    name: ScopeName
+    unit: Unit | None = None
+    window: Window | None = None
+    actor: Words = ""
+
+
+class ListRequest(WireModel):
+    """``list``: the accounts of one level, by name."""
+
+    scope: ScopeKind = ScopeKind.AGENT
+    cursor: Cursor | None = None
+    page_items_max: Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX)] = limits.PAGE_ITEMS_DEFAULT
+
+
+class ListReply(WireModel):
+    """``cursor`` is None on the last page."""
+
+    accounts: tuple[StatusReply, ...]
+    cursor: Cursor | None = None
+
+
+class ScopeInitRequest(WireModel):
+    """``scope_init``: set the limits of a project, a team or the global scope."""
+
+    scope: ScopeKind
+    name: ScopeName
+    limits: tuple[Limit, ...] = ()
+    team: ScopeName | None = None
+    warn_at: tuple[Fraction, ...] = (0.75, 0.95)
+    actor: Words = ""
+
+
+class ProjectsRequest(WireModel):
+    """``projects``: every project, by name; ``cursor`` is what the last page returned."""
+
+    cursor: Cursor | None = None
+    page_items_max: Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX)] = limits.PAGE_ITEMS_DEFAULT
+
+
+class ProjectView(WireModel):
+    """One project. ``agents`` is how many were put in it by ``init``."""
+
+    name: str
+    team: str | None = None
+    agents: int
+    created_at: UtcTime
+    created_by: str
+
+
+class ProjectsReply(WireModel):
+    """``cursor`` is None on the last page."""
+
+    projects: tuple[ProjectView, ...]
+    cursor: Cursor | None = None
+
+
+class DriftRequest(WireModel):
+    """``drift``: reported against computed cost since a moment, of one agent or of all."""
+
+    agent_id: AgentId | None = None
+    since: UtcTime | None = None
+    """30 days ago where it is None."""
+
+
+class Drift(WireModel):
+    """The reports of one agent, model and source that carried a cost and could be priced."""
+
+    agent_id: str
+    model: str | None = None
+    source: str | None = None
+    reports: int
+    reported_usd: Decimal
+    computed_usd: Decimal
+    difference_usd: Decimal
+    """Reported less computed."""
+
+
+class DriftReply(WireModel):
+    """The greatest differences first, at most 1000."""
+
+    since: UtcTime
+    rows: tuple[Drift, ...]
+
+
+class Empty(WireModel):
+    """A request or reply without fields."""

@@ -1,0 +1,1 @@
+"""What every hookbus service stands on: settings, bus, database, telemetry, health and lifecycle."""

@@ -1,0 +1,1 @@
+"""The bus: streams and consumers, batches in, requests and replies, events out."""

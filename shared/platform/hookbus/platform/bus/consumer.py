@@ -1,0 +1,265 @@
+"""Batches in: events of a durable consumer handed over many at a time, with a verdict for each.
+
+A message is acknowledged only after its handler says so, is delivered again after a growing delay where it may pass
+later, and goes to the dead letters where it never can. Nothing leaves the stream in any other way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import Error as JetStreamError
+from opentelemetry.context import Context
+from pydantic import ValidationError
+
+from hookbus.contracts import subjects
+from hookbus.contracts.events import Event
+from hookbus.platform import telemetry
+from hookbus.platform.bus.connection import Broker, Loop, jetstream
+from hookbus.platform.bus.streams import ConsumerSpec
+
+BATCH_MESSAGES_MAX: Final = 500
+BATCH_WAIT_IDLE_S: Final = 0.005
+"""How long a pull that has its first message lets more gather: the latency an idle system adds to an event."""
+BATCH_WAIT_BUSY_S: Final = 0.05
+"""The same where the last batch held several: one transaction for many events is worth more than 50 ms."""
+FETCH_READY_TIMEOUT_S: Final = 0.02
+"""Bounds the fetch of what has gathered; it returns as soon as the server has said what is there."""
+PULL_WAIT_S: Final = 5.0
+"""How long one pull waits for its first message before it asks again."""
+PULL_FAILED_WAIT_S: Final = 0.5
+
+DELIVERIES_MAX: Final = 50
+"""After so many failed deliveries a message is dead-lettered; with the delays below that is about 20 minutes."""
+RETRY_DELAY_BASE_S: Final = 0.5
+RETRY_DELAY_MAX_S: Final = 30.0
+DEADLETTER_TIMEOUT_S: Final = 2.0
+REASON_CHARS_MAX: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One event as it came off a stream. ``body`` is exactly what was published; ``context`` is the event's trace."""
+
+    event: Event
+    body: bytes
+    subject: str
+    stream: str
+    stream_seq: int
+    delivered: int
+    context: Context
+
+
+@dataclass(frozen=True)
+class Ack:
+    """The effect is committed: the message is done."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The effect may succeed later: deliver again after ``delay_s``, or after a growing delay where it is None."""
+
+    reason: str
+    delay_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Poison:
+    """The effect can never succeed: put the message into the dead letters."""
+
+    reason: str
+
+
+Verdict = Ack | Retry | Poison
+BatchHandler = Callable[[Sequence[Delivery]], Awaitable[Sequence[Verdict]]]
+"""Takes the valid events of one pull, oldest first, and returns one verdict for each, in the same order."""
+
+
+def retry_delay_s(delivered: int) -> float:
+    """The delay before delivery ``delivered + 1``: doubling from the base to the cap."""
+    return min(RETRY_DELAY_BASE_S * 2 ** min(delivered - 1, 16), RETRY_DELAY_MAX_S)
+
+
+def subscribe_batches(broker: Broker, spec: ConsumerSpec, handler: BatchHandler) -> None:
+    """Feed ``handler`` from a provisioned durable consumer. Call before the broker starts."""
+    broker.loops.append(batch_loop(broker, spec, handler))
+
+
+def batch_loop(broker: Broker, spec: ConsumerSpec, handler: BatchHandler) -> Loop:
+    """The same for a service that starts and stops pulling itself, once the broker is connected."""
+    return _BatchConsumer(broker, spec, handler)
+
+
+class _BatchConsumer:
+    """The pull loop of one durable.
+
+    FastStream's own batch loop is not used: where a pull ends on the edge of its timeout it drops the messages it
+    had collected, which then come again only after the ack wait (docs/decisions/0002-own-pull-loop.md).
+    """
+
+    def __init__(self, broker: Broker, spec: ConsumerSpec, handler: BatchHandler) -> None:
+        self._broker = broker
+        self._spec = spec
+        self._handler = handler
+        self._stopping = asyncio.Event()
+        self._gather_s = BATCH_WAIT_IDLE_S
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to pull."""
+        self._stopping.clear()
+        self._task = asyncio.create_task(self._run(), name=f"{self._spec.stream}:{self._spec.service}")
+
+    async def stop(self) -> None:
+        """Finish the batch under way and pull no more."""
+        self._stopping.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                subscription = await jetstream(self._broker).pull_subscribe_bind(
+                    consumer=self._spec.service, stream=self._spec.stream
+                )
+                while not self._stopping.is_set():
+                    if messages := await self._pull(subscription):
+                        await self.process(messages)
+                await subscription.unsubscribe()
+            except (NatsError, JetStreamError, OSError) as error:
+                log.warning("pull failed", stream=self._spec.stream, error=_summary(error))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PULL_FAILED_WAIT_S):
+                        await self._stopping.wait()
+
+    async def _pull(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+        """One message as soon as there is one, and with it what else gathers in a moment."""
+        try:
+            messages = await self._until_stopped(subscription.fetch(1, timeout=PULL_WAIT_S))
+        except TimeoutError:
+            return []
+        if messages:
+            await asyncio.sleep(self._gather_s)
+            with suppress(TimeoutError):
+                messages += await subscription.fetch(BATCH_MESSAGES_MAX - 1, timeout=FETCH_READY_TIMEOUT_S)
+            self._gather_s = BATCH_WAIT_BUSY_S if len(messages) > 1 else BATCH_WAIT_IDLE_S
+        return messages
+
+    async def _until_stopped(self, fetch: Coroutine[Any, Any, list[Msg]]) -> list[Msg]:
+        fetching = asyncio.ensure_future(fetch)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((fetching, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return await fetching if fetching.done() else []
+        finally:
+            # A message that arrives for a cancelled pull is not acknowledged, so it is delivered to the next process.
+            fetching.cancel()
+            stopping.cancel()
+
+    async def process(self, messages: list[Msg]) -> None:
+        """One pull: parse, handle, apply the verdicts. Never raises, for nobody above could do better."""
+        deliveries: list[Delivery] = []
+        valid: list[Msg] = []
+        applied: list[Awaitable[None]] = []
+        for message in messages:
+            try:
+                deliveries.append(self._parse(message))
+                valid.append(message)
+            except (ValidationError, ValueError) as error:
+                applied.append(self._apply(message, Poison(f"not an event: {_summary(error)}")))
+        if deliveries:
+            verdicts = await self._verdicts(deliveries)
+            applied.extend(self._apply(message, verdict) for message, verdict in zip(valid, verdicts, strict=True))
+        await asyncio.gather(*applied)
+
+    def _parse(self, message: Msg) -> Delivery:
+        event = Event.model_validate_json(message.data)
+        metadata = message.metadata
+        return Delivery(
+            event=event,
+            body=message.data,
+            subject=message.subject,
+            stream=metadata.stream,
+            stream_seq=metadata.sequence.stream,
+            delivered=metadata.num_delivered,
+            context=telemetry.extract(message.headers),
+        )
+
+    async def _verdicts(self, deliveries: list[Delivery]) -> Sequence[Verdict]:
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.destination.name": self._spec.stream,
+            "messaging.consumer.group.name": self._spec.service,
+            "messaging.batch.message_count": len(deliveries),
+        }
+        name = f"{self._spec.stream} process"
+        with telemetry.batch_spans(name, ((item.context, item.event.id) for item in deliveries), attributes):
+            return await self._handled(deliveries)
+
+    async def _handled(self, deliveries: list[Delivery]) -> Sequence[Verdict]:
+        try:
+            verdicts = await self._handler(deliveries)
+        except Exception as error:
+            log.exception("batch failed", consumer=self._spec.service, stream=self._spec.stream, events=len(deliveries))
+            return [Retry(_summary(error))] * len(deliveries)
+        if len(verdicts) != len(deliveries):
+            log.error("handler broke its contract", verdicts=len(verdicts), events=len(deliveries))
+            return [Retry("the handler returned too few verdicts")] * len(deliveries)
+        return verdicts
+
+    async def _apply(self, message: Msg, verdict: Verdict) -> None:
+        try:
+            if isinstance(verdict, Ack):
+                await message.ack()
+            elif isinstance(verdict, Poison):
+                await self._bury(message, verdict.reason)
+            elif message.metadata.num_delivered >= DELIVERIES_MAX:
+                await self._bury(message, f"{DELIVERIES_MAX} deliveries failed: {verdict.reason}")
+            else:
+                await message.nak(delay=verdict.delay_s or retry_delay_s(message.metadata.num_delivered))
+        except (NatsError, TimeoutError) as error:
+            # Unacknowledged, the message comes again after the consumer's ack wait; its effect is idempotent.
+            log.warning("verdict not delivered", subject=message.subject, error=_summary(error))
+
+    async def _bury(self, message: Msg, reason: str) -> None:
+        sequence = message.metadata.sequence.stream
+        headers = dict(message.headers or {})
+        headers |= {
+            subjects.HEADER_MSG_ID: f"{self._spec.service}.{self._spec.stream}.{sequence}",
+            subjects.HEADER_DEADLETTER_SUBJECT: message.subject,
+            subjects.HEADER_DEADLETTER_STREAM: self._spec.stream,
+            subjects.HEADER_DEADLETTER_SEQUENCE: str(sequence),
+            subjects.HEADER_DEADLETTER_REASON: reason[:REASON_CHARS_MAX].replace("\r", " ").replace("\n", " "),
+        }
+        try:
+            await jetstream(self._broker).publish(
+                subjects.deadletter_subject(self._spec.service),
+                message.data,
+                timeout=DEADLETTER_TIMEOUT_S,
+                stream=subjects.STREAM_DEADLETTER,
+                headers=headers,
+            )
+        except (NatsError, TimeoutError) as error:
+            log.warning("dead letter not stored, message kept", subject=message.subject, error=_summary(error))
+            await message.nak(delay=RETRY_DELAY_MAX_S)
+            return
+        log.error("dead letter", subject=message.subject, stream_seq=sequence, reason=reason[:REASON_CHARS_MAX])
+        await message.term()
+
+
+def _summary(error: Exception) -> str:
+    """The kind of an error and its first line, without the value that caused it."""
+    if isinstance(error, ValidationError):
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:3])
+    text = str(error).splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"[:REASON_CHARS_MAX]

@@ -1,0 +1,99 @@
+"""The connection pool of one service, with every wait bounded."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, cast
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from hookbus.platform.database.tracing import trace_statements
+from hookbus.platform.settings import DatabaseSettings
+
+POOL_WAIT_S: Final = 2.0
+"""How long a caller waits for a free connection before it is told that the database is busy."""
+CONNECTION_AGE_MAX_S: Final = 1_800
+CONNECT_TIMEOUT_S: Final = 3.0
+STATEMENT_TIMEOUT_MS: Final = 10_000
+LOCK_TIMEOUT_MS: Final = 5_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 15_000
+COMMAND_TIMEOUT_S: Final = 15.0
+"""Client side: covers a server that no longer answers at all."""
+
+TRANSIENT_SQLSTATES: Final = frozenset(
+    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "53400"}
+)
+"""Serialization, deadlock, lock not available, cancelled, shutdown, crash, starting up, too many connections, limit."""
+
+
+class Database:
+    """One pool on one role. ``begin`` for SQLAlchemy core in a transaction, ``raw`` for asyncpg's own batch calls."""
+
+    def __init__(self, service: str, settings: DatabaseSettings) -> None:
+        url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+asyncpg")
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=settings.database_pool_size_max,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_S,
+            pool_pre_ping=True,
+            pool_recycle=CONNECTION_AGE_MAX_S,
+            hide_parameters=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "command_timeout": COMMAND_TIMEOUT_S,
+                "server_settings": {
+                    "application_name": f"hookbus-{service}",
+                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+                    "timezone": "UTC",
+                },
+            },
+        )
+        trace_statements(self.engine.sync_engine, str(url.database))
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+        """A connection in a transaction: committed at the end of the block, rolled back by an exception."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
+        """The asyncpg connection below a pooled one, outside any transaction."""
+        async with self.engine.connect() as connection:
+            pooled = await connection.get_raw_connection()
+            yield cast("asyncpg.Connection[asyncpg.Record]", pooled.driver_connection)
+
+    async def ping(self) -> None:
+        """Round trip to the server.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError, OSError, TimeoutError: the database is away.
+        """
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed later: the server is away, busy or shedding this transaction."""
+    if isinstance(error, (OSError, TimeoutError, PoolTimeoutError, asyncpg.InterfaceError, InterfaceError)):
+        return True
+    if isinstance(error, OperationalError):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or _sqlstate(error.orig) in TRANSIENT_SQLSTATES
+    return _sqlstate(error) in TRANSIENT_SQLSTATES
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    return cast("str | None", getattr(error, "sqlstate", None))

@@ -1,0 +1,143 @@
+"""The life of a service process: settings, logs, telemetry, HTTP for probes, the bus, a drain on SIGTERM."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from hookbus.platform import health, logs
+from hookbus.platform.bus.connection import Broker
+from hookbus.platform.settings import ServiceSettings
+from hookbus.platform.telemetry import Telemetry
+
+HTTP_KEEP_ALIVE_S: Final = 75
+HTTP_BACKLOG_MAX: Final = 2_048
+TASK_RESTART_WAIT_S: Final = 1.0
+CONNECTION_WATCH_INTERVAL_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+Hook = Callable[[], Awaitable[None]]
+Task = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What one process runs.
+
+    ``on_start`` runs before the first message is taken, ``on_stop`` after the last one is done (in reverse order);
+    ``tasks`` run in between and are started again, with a log record, should one of them fail.
+    """
+
+    name: str
+    broker: Broker
+    checks: Sequence[health.Check]
+    on_start: Sequence[Hook] = field(default_factory=tuple)
+    on_stop: Sequence[Hook] = field(default_factory=tuple)
+    tasks: Sequence[Task] = field(default_factory=tuple)
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncGenerator[None]:
+    """Connected, consuming, and drained at the end of the block."""
+    async with AsyncExitStack() as stack:
+        for hook in service.on_stop:
+            stack.push_async_callback(hook)
+        await service.broker.connect()
+        stack.push_async_callback(service.broker.stop)
+        for hook in service.on_start:
+            await hook()
+        await service.broker.start()
+        tasks = [asyncio.create_task(_keep_running(service.name, task)) for task in service.tasks]
+        tasks.append(asyncio.create_task(_end_with_connection(service.broker)))
+        stack.push_async_callback(_cancel, tasks)
+        gc.collect()
+        gc.freeze()
+        log.info("service started")
+        yield
+        log.info("service draining")
+
+
+async def _keep_running(service: str, task: Task) -> None:
+    while True:
+        try:
+            await task()
+        except Exception:
+            log.exception("background task failed", service=service, task=getattr(task, "__name__", "task"))
+        await asyncio.sleep(TASK_RESTART_WAIT_S)
+
+
+async def _end_with_connection(broker: Broker) -> None:
+    """A connection the client gave up for good (the server refused its credentials, say) never comes back: end the
+    process, so that whoever supervises it starts a new one."""
+    while not broker.connection.is_closed:  # noqa: ASYNC110 - FastStream owns the callback that would tell
+        await asyncio.sleep(CONNECTION_WATCH_INTERVAL_S)
+    log.critical("bus connection closed for good, ending")
+    signal.raise_signal(signal.SIGTERM)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def run(
+    name: str,
+    settings: ServiceSettings,
+    build: Callable[[], Service],
+    application: Callable[[Service], Starlette] | None = None,
+    *,
+    keep_alive_s: int = HTTP_KEEP_ALIVE_S,
+) -> None:
+    """Run one service until SIGTERM or SIGINT.
+
+    Args:
+        name: the service's name in logs, traces and metrics.
+        settings: checked settings.
+        build: wires the service; called once telemetry is up, inside no event loop.
+        application: makes the HTTP application; by default only the probes and ``/metrics``. It must run
+            :func:`running` as its lifespan.
+        keep_alive_s: how long an idle HTTP connection stays open.
+    """
+    logs.configure(name, settings.log_level)
+    telemetry = Telemetry(name, settings)
+    try:
+        service = build()
+        app: ASGIApp = application(service) if application else _probes(service)
+        uvicorn.run(
+            app,
+            host=settings.http_host,
+            port=settings.http_port,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=keep_alive_s,
+            timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
+            backlog=HTTP_BACKLOG_MAX,
+        )
+    finally:
+        telemetry.close()
+
+
+def _probes(service: Service) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        async with running(service):
+            yield
+
+    return Starlette(routes=health.routes(service.checks), lifespan=lifespan)

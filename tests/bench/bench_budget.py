@@ -1,0 +1,182 @@
+"""The budget: reserve and settle over the bus, against a bare responder that commits one UPDATE for each request."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import support
+from nats.aio.client import Client
+from support.budget_process import BudgetProcess
+from support.measure import Sample, closed_loop, median_of, print_row
+from support.servers import NatsFixture, PostgresFixture
+
+from hookbus.platform.database.migrate import upgrade
+
+CLIENTS = (1, 32, 200)
+CALLS_PER_CLIENT_MIN = 25
+CALLS_MIN = 300
+ROUNDS = 3
+TIMEOUT_S = 30.0
+HISTORY_ROWS = 1_000_000
+AMPLE = {"unit": "tokens", "window": "day", "amount": "1000000000"}
+
+
+@dataclass
+class Load:
+    """The gateway's side of the bus."""
+
+    client: Client
+
+    async def call(self, method: str, body: Mapping[str, object]) -> dict[str, object]:
+        reply = await self.client.request(f"rpc.budget.{method}", json.dumps(body).encode(), timeout=TIMEOUT_S)
+        assert not (reply.headers and "Nats-Service-Error" in reply.headers), reply.data
+        return json.loads(reply.data)
+
+    async def prepare(self, agents: list[str], project: str | None = None) -> None:
+        for agent in agents:
+            body: dict[str, object] = {"agent_id": agent, "limits": [AMPLE]}
+            await self.call("init", body | ({"project": project} if project else {}))
+
+    async def reserve(self, agent: str) -> str:
+        reply = await self.call("check", {"agent_id": agent, "estimated_tokens": 1, "reserve": True})
+        assert reply["allowed"]
+        return str(reply["reservation"])
+
+    async def settle(self, agent: str, reservation: str) -> None:
+        key = uuid.uuid4().hex
+        body = {"agent_id": agent, "tokens_used": 1, "reservation": reservation, "idempotency_key": key}
+        await self.call("deduct", body)
+
+
+@asynccontextmanager
+async def loaded(nats: NatsFixture, postgres: PostgresFixture) -> AsyncGenerator[Load]:
+    """A budget process, and a client that asks it."""
+    await asyncio.to_thread(upgrade, "hookbus.budget", postgres.owner_url, "budget")
+    process = BudgetProcess.start(nats, postgres)
+    try:
+        await process.ready()
+        client = await nats.connect("gateway")
+        try:
+            yield Load(client)
+        finally:
+            await client.close()
+    finally:
+        process.stop()
+
+
+@asynccontextmanager
+async def reference(nats: NatsFixture, postgres: PostgresFixture, subject: str) -> AsyncGenerator[None]:
+    """The bare responder."""
+    superuser = await asyncpg.connect(postgres.superuser_url)
+    await superuser.execute("CREATE TABLE IF NOT EXISTS budget.bench (id int PRIMARY KEY, count bigint NOT NULL)")
+    await superuser.execute(
+        "INSERT INTO budget.bench SELECT n, 0 FROM generate_series(0, 255) n ON CONFLICT DO NOTHING"
+    )
+    await superuser.execute("GRANT SELECT, UPDATE ON budget.bench TO hookbus_budget")
+    script = Path(support.__file__).parent / "bare_ledger.py"
+    arguments = [sys.executable, str(script), nats.url, "budget", postgres.database_url("budget"), subject]
+    environment = {**os.environ, "HOOKBUS_NATS_PASSWORD": nats.password("budget")}
+    process = subprocess.Popen(arguments, env=environment)
+    try:
+        await asyncio.sleep(1.5)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+        await superuser.execute("DROP TABLE budget.bench")
+        await superuser.close()
+
+
+def calls_of(clients: int) -> int:
+    return max(CALLS_MIN, clients * CALLS_PER_CLIENT_MIN)
+
+
+def cells(sample: Sample, base: Sample | None = None) -> tuple[str, ...]:
+    ratio = f"{sample.rate_per_s / base.rate_per_s:.2f}" if base else "1.00"
+    return f"{sample.rate_per_s:,.0f}/s", f"{sample.p50_ms:.1f} ms", f"{sample.p99_ms:.1f} ms", ratio
+
+
+async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+    """Each row beside the reference at the same number of clients, taken in turns."""
+    nats, postgres = own_nats_server, own_postgres_server
+    subject = "rpc.budget.bench"
+    print_row("budget", "rate", "p50", "p99", "ratio to one UPDATE a request")
+    print_row("---", "---", "---", "---", "---")
+    async with loaded(nats, postgres) as load, reference(nats, postgres, subject):
+        hot = "bench-hot"
+        spread = [f"bench-{number}" for number in range(50)]
+        await load.prepare([hot])
+        await load.prepare(spread, project="bench")
+        for clients in CLIENTS:
+            calls = calls_of(clients)
+            samples: dict[str, list[Sample]] = {}
+            for _ in range(ROUNDS):
+
+                async def bare(number: int) -> None:
+                    await load.client.request(subject, str(number % 200).encode(), timeout=TIMEOUT_S)
+
+                async def reserve(_number: int) -> None:
+                    await load.reserve(hot)
+
+                async def lifecycle(_number: int) -> None:
+                    await load.settle(hot, await load.reserve(hot))
+
+                async def lifecycle_spread(number: int) -> None:
+                    agent = spread[number % len(spread)]
+                    await load.settle(agent, await load.reserve(agent))
+
+                for name, work in (
+                    ("reference", bare),
+                    ("reserve, one agent", reserve),
+                    ("reserve and settle, one agent", lifecycle),
+                    ("reserve and settle, 50 agents of one project", lifecycle_spread),
+                ):
+                    samples.setdefault(name, []).append(await closed_loop(clients, calls, work))
+            base = median_of(samples["reference"])
+            for name, taken in samples.items():
+                print_row(f"{name}, {clients} clients", *cells(median_of(taken), base))
+
+
+async def bench_long_history(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+    """The same reserve before and after a million rows of history of the same agent."""
+    nats, postgres = own_nats_server, own_postgres_server
+    agent = "bench-old"
+    async with loaded(nats, postgres) as load:
+        await load.prepare([agent])
+
+        async def reserve(_number: int) -> None:
+            await load.reserve(agent)
+
+        async def rounds() -> Sample:
+            return median_of([await closed_loop(1, CALLS_MIN, reserve) for _ in range(ROUNDS)])
+
+        await rounds()
+        before = await rounds()
+        superuser = await asyncpg.connect(postgres.superuser_url)
+        try:
+            await superuser.execute(
+                """
+                INSERT INTO budget.budget_history (at, effective_at, operation, agent_id, agent_account, dedupe_key)
+                SELECT now() - interval '40 days', now() - interval '40 days', 'charge', $1,
+                       (SELECT id FROM budget.accounts WHERE name = $1), 'bench:' || n
+                FROM generate_series(1, $2) n
+                """,
+                agent,
+                HISTORY_ROWS,
+                timeout=300,
+            )
+            await superuser.execute("CHECKPOINT")
+        finally:
+            await superuser.close()
+        await rounds()
+        after = await rounds()
+    print_row("reserve p50, empty history", f"{before.p50_ms:.2f} ms")
+    print_row(f"reserve p50, {HISTORY_ROWS:,} rows", f"{after.p50_ms:.2f} ms", f"{after.p50_ms / before.p50_ms:.2f}")

@@ -1,0 +1,98 @@
+"""Hooks of eight processes while the gateway is killed again and again: nothing lost, nothing twice, in order."""
+
+import asyncio
+import json
+import subprocess
+import time
+
+import httpx
+import pytest
+from support.bus import bus_settings_of
+from support.commands import HOOKBUS
+from support.faults import sized
+from support.stack import StackFixture
+from support.waiting import eventually
+
+from hookbus.contracts import subjects
+from hookbus.platform.bus.connection import connect_plain
+
+HOOKS = sized(240, 1_000)
+WORKERS = 8
+KILLS = sized(2, 5)
+HOOK_TIMEOUT_S = 30
+DRAIN_WAIT_S = 60.0
+TEST_TIMEOUT_S = 300
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(TEST_TIMEOUT_S)]
+
+
+def hooks_of(stack: StackFixture, worker: int) -> list[str]:
+    """One agent's session, a process for each hook, one after the other; what went wrong."""
+    faults: list[str] = []
+    for number in range(HOOKS // WORKERS):
+        payload = {"agent_id": f"worker-{worker}", "session_id": f"session-{worker}", "number": number}
+        done = subprocess.run(
+            [HOOKBUS, "hook", "generic", "notification"],
+            input=json.dumps(payload).encode(),
+            env=stack.environment,
+            capture_output=True,
+            timeout=HOOK_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            faults.append(f"{number}: {done.returncode} {done.stderr.decode()}")
+    return faults
+
+
+async def kill_gateway(stack: StackFixture, hooks: "asyncio.Future[list[list[str]]]") -> int:
+    """SIGKILL, each time after the stack was whole again; on until the hooks have met it often enough."""
+    killed = 0
+    while killed < KILLS:
+        assert not hooks.done(), f"only {killed} kills while hooks ran"
+        stack.kill("gateway")
+        killed += 1
+        assert await asyncio.to_thread(stack.wait_ready)
+        await asyncio.sleep(1.0)
+    return killed
+
+
+async def audited(stack: StackFixture) -> bool:
+    """Whether the audit service has taken everything the bus has."""
+    settings = bus_settings_of(stack, "provision")
+    client = await connect_plain(settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value())
+    try:
+        info = await client.jetstream().consumer_info(subjects.STREAM_HOOKS, "audit")
+        return not info.num_pending and not info.num_ack_pending
+    finally:
+        await client.close()
+
+
+async def logged(stack: StackFixture, worker: int) -> list[int]:
+    """The numbers of one session in the order of the audit log."""
+    async with httpx.AsyncClient(headers=stack.headers, base_url=stack.url, timeout=30) as client:
+        response = await client.get(f"/api/v1/audit/entries?agent=worker-{worker}&limit=1000")
+    assert response.status_code == 200, response.text
+    return [entry["event"]["data"]["number"] for entry in response.json()["entries"]]
+
+
+async def test_hooks_lose_and_repeat_nothing_while_the_gateway_dies(own_stack: StackFixture) -> None:
+    """1,000 hooks from 8 processes, the gateway killed 5 times: each event is in the log once, in its session's
+    order."""
+    stack = own_stack
+    began_s = time.monotonic()
+    hooks = asyncio.gather(*(asyncio.to_thread(hooks_of, stack, worker) for worker in range(WORKERS)))
+    assert await kill_gateway(stack, hooks) == KILLS
+    faults = [fault for found in await hooks for fault in found]
+    assert faults == []
+    hooks_s = time.monotonic() - began_s
+    flushed = await asyncio.to_thread(
+        subprocess.run, [HOOKBUS, "spool", "flush", "--json"], env=stack.environment, capture_output=True, check=False
+    )
+    assert flushed.returncode == 0, flushed.stderr
+    each = HOOKS // WORKERS
+    await eventually(lambda: audited(stack), DRAIN_WAIT_S)
+    found = [await logged(stack, worker) for worker in range(WORKERS)]
+    missing = {worker: sorted(set(range(each)) - set(numbers)) for worker, numbers in enumerate(found)}
+    assert not any(missing.values()), (missing, flushed.stdout)
+    assert found == [list(range(each))] * WORKERS
+    print(f"{HOOKS} hooks and {KILLS} kills in {hooks_s:.0f} s; flushed at the end: {flushed.stdout.decode().strip()}")  # noqa: T201 - what a reader of the run wants to know

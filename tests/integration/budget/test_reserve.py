@@ -1,0 +1,1 @@
+"""Reservations over the real bus and database."""

@@ -1,0 +1,169 @@
+"""Every event counts once, whoever delivers it how often; what cannot be stored never takes its neighbours down."""
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+
+import asyncpg
+import pytest
+from opentelemetry.context import Context
+from pydantic import JsonValue
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from support.events import hook_event, unique
+from support.servers import NatsFixture, PostgresFixture
+from support.session_service import session_settings
+
+from hookbus.contracts.events import Event, Kind
+from hookbus.platform.bus.consumer import Ack, Delivery, Poison
+from hookbus.platform.database.engine import Database
+from hookbus.session import handlers
+from hookbus.session.domain import terminals
+from hookbus.session.domain.risk import Baseline
+from hookbus.session.domain.sessions import Session
+from hookbus.session.handlers import EventHandlers
+from hookbus.session.repository import sessions as session_rows
+
+EVENTS = 200
+SESSIONS = 10
+DELIVERERS = 8
+
+
+def deliveries(events: Sequence[Event]) -> list[Delivery]:
+    return [
+        Delivery(event, event.to_wire(), f"hooks.{event.kind}.{event.agent_id}", "HOOKS", number, 1, Context())
+        for number, event in enumerate(events, start=1)
+    ]
+
+
+@pytest.fixture
+def events(database: Database) -> EventHandlers:
+    return EventHandlers(database, wake=lambda: None)
+
+
+async def stored(database: Database, session: str) -> Session:
+    async with database.begin() as connection:
+        return (await session_rows.read(connection, [session]))[session]
+
+
+async def test_a_redelivered_batch_changes_nothing(database: Database, events: EventHandlers) -> None:
+    session = unique("s")
+    batch = deliveries([hook_event(session=session), hook_event(session=session)])
+    await events.hooks([*batch, batch[0]])
+    before = await stored(database, session)
+    assert before.events == 2
+    assert await events.hooks(batch) == [Ack(), Ack()]
+    assert await stored(database, session) == before
+
+
+async def test_overlapping_deliveries_at_once_count_each_event_once(database: Database, events: EventHandlers) -> None:
+    """Eight processes' worth of deliveries of the same events, in any order and grouping, count each one once."""
+    names = [unique("s") for _ in range(SESSIONS)]
+    every = [hook_event(session=names[number % SESSIONS]) for number in range(EVENTS)]
+    shuffle = random.Random(7)
+
+    async def deliver() -> None:
+        mine = deliveries(shuffle.sample(every, EVENTS))
+        position = 0
+        while position < EVENTS:
+            size = shuffle.randint(1, 40)
+            await events.hooks(mine[position : position + size])
+            position += size
+
+    await asyncio.gather(*(deliver() for _ in range(DELIVERERS)))
+    for name in names:
+        assert (await stored(database, name)).events == EVENTS // SESSIONS
+
+
+async def test_concurrent_evidence_is_not_lost(database: Database, events: EventHandlers) -> None:
+    """Two batches that bring evidence about one session at once: both pieces stand."""
+    session = unique("s")
+    home = {"host": "h", "user": "u"}
+    await events.hooks(deliveries([hook_event(session=session, data={"fingerprint": dict(home)})]))
+    hosts = [f"host{number}" for number in range(12)]
+    await asyncio.gather(
+        *(
+            events.hooks(deliveries([hook_event(session=session, data={"fingerprint": {**home, "host": host}})]))
+            for host in hosts
+        )
+    )
+    found = await stored(database, session)
+    assert {signal.key for signal in found.signals} == set(hosts)
+    assert found.baseline == Baseline("h", "u")
+
+
+async def test_an_event_that_cannot_be_stored_is_buried_alone(
+    database: Database, events: EventHandlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that only the database refuses: the batch is split, the one is poison, the others count."""
+    session = unique("s")
+    good, bad = hook_event(session=session), hook_event(session=session, event_id=unique("refused"))
+    real = session_rows.count_once
+
+    async def refuse(connection: AsyncConnection, stream: str, event_ids: Iterable[str]) -> frozenset[str]:
+        ids = list(event_ids)
+        if bad.id in ids:
+            await connection.execute(text("SELECT 1/0"))
+        return await real(connection, stream, ids)
+
+    monkeypatch.setattr(handlers.session_rows, "count_once", refuse)
+    verdicts = await events.hooks(deliveries([good, bad, hook_event(session=session)]))
+    assert [type(verdict) for verdict in verdicts] == [Ack, Poison, Ack]
+    assert (await stored(database, session)).events == 2
+
+
+async def test_a_database_that_is_away_makes_the_batch_wait(
+    own_postgres_server: PostgresFixture, nats_server: NatsFixture
+) -> None:
+    """Nothing is buried for an outage: the handler raises and the whole batch is delivered again."""
+    server = own_postgres_server
+    pool = Database("session", session_settings(nats_server, server))
+    server.stop()
+    with pytest.raises(Exception) as error:  # noqa: PT011 - the driver's own kind; what counts is the next line
+        await EventHandlers(pool, wake=lambda: None).hooks(deliveries([hook_event(session="s")]))
+    assert handlers.is_transient(error.value)
+    await pool.close()
+
+
+async def test_terminals_are_kept_within_their_bound(database: Database, events: EventHandlers) -> None:
+    agent, terminal, session = unique("agent"), unique("t"), unique("s")
+    piece = "x" * (terminals.TERMINAL_OUTPUT_BYTES_MAX // 20)
+
+    def of(kind: Kind, **data: JsonValue) -> Event:
+        return hook_event(kind, agent_id=agent, session=session, data={"terminal_id": terminal, **data})
+
+    outputs = [of(Kind.TERMINAL_OUTPUT, sequence=number, text=piece) for number in range(30)]
+    nul = of(Kind.TERMINAL_OUTPUT, sequence=0, text="a\x00b")
+    life = [of(Kind.TERMINAL_OPENED, shell="bash", cwd="/tmp"), nul, *outputs, of(Kind.TERMINAL_CLOSED, exit_code=3)]
+    for _ in range(2):
+        assert set(await events.hooks(deliveries(life))) == {Ack()}
+    async with database.raw() as connection:
+        row = await connection.fetchrow("SELECT * FROM session.terminals WHERE agent_id = $1", agent)
+        size = await connection.fetchval(
+            "SELECT sum(octet_length(text)) FROM session.terminal_output WHERE agent_id = $1", agent
+        )
+    assert row is not None
+    assert (row["shell"], row["exit_code"], row["truncated"], row["session_id"]) == ("bash", 3, True, session)
+    assert size == row["output_bytes"] <= terminals.TERMINAL_OUTPUT_BYTES_MAX
+
+
+FORBIDDEN = [
+    "UPDATE session.api_keys SET secret_sha256 = repeat('0', 64)",
+    "UPDATE session.api_keys SET scopes = '{admin}'",
+    "DELETE FROM session.api_keys",
+    "DELETE FROM session.sessions",
+    "DELETE FROM session.counted_events",
+    "DELETE FROM session.assessments",
+    "UPDATE session.outbox SET body = ''",
+    "TRUNCATE session.outbox",
+    "CREATE TABLE session.mine (x int)",
+    "DROP TABLE session.terminals",
+    "CREATE SCHEMA other",
+]
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+async def test_the_service_role_may_not(database: Database, statement: str) -> None:
+    async with database.raw() as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
