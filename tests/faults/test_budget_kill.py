@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +30,7 @@ TTL_S = 30
 TIMEOUT_S = 5.0
 RETRY_WAIT_S = 0.2
 SWEEP_WAIT_S = 3.0
+POLL_S = 0.002
 HOT_LIMIT = LIFECYCLES * 8 // 10
 PROJECT_LIMIT = LIFECYCLES * 7 // 10
 AGENT_LIMIT = LIFECYCLES // AGENTS * 3 // 4
@@ -42,6 +42,7 @@ class Crowd:
 
     client: Client
     settled: int = 0
+    ended: int = 0
 
     async def call(self, method: str, body: Mapping[str, object]) -> dict[str, Any]:
         while True:
@@ -57,9 +58,12 @@ class Crowd:
         event = uuid.uuid4().hex
         body = {"agent_id": agent, "estimated_tokens": 1, "reserve": True, "ttl_seconds": TTL_S, "event_id": event}
         reply = await self.call("check", body)
-        if not reply["allowed"]:
-            return
-        settle = {"agent_id": agent, "tokens_used": 1, "reservation": reply["reservation"], "idempotency_key": event}
+        if reply["allowed"]:
+            await self.settle(agent, event, reply["reservation"])
+        self.ended += 1
+
+    async def settle(self, agent: str, event: str, reservation: str) -> None:
+        settle = {"agent_id": agent, "tokens_used": 1, "reservation": reservation, "idempotency_key": event}
         await self.call("deduct", settle)
         self.settled += 1
 
@@ -98,16 +102,16 @@ async def test_limits_hold_and_nothing_leaks_through_ten_kills(
 
         work = asyncio.create_task(crowd.run(agents))
         passed = asyncio.create_task(watch(superuser, work))
-        kills = 0
-        for _ in range(KILLS):
-            await asyncio.sleep(random.uniform(0.3, 1.0))
-            kills += not work.done()
+        for kill in range(KILLS):
+            # Spaced by the work done, not by the clock: a fast machine is killed as often as a slow one.
+            while crowd.ended < LIFECYCLES * (kill + 1) // (KILLS + 1):
+                assert not work.done()
+                await asyncio.sleep(POLL_S)
             service.kill()
             service = BudgetProcess.start(nats, postgres)
             await service.ready()
         await work
         assert await passed == 0
-        assert kills == KILLS
 
         wanted = PROJECT_LIMIT if spread else HOT_LIMIT
         assert crowd.settled == wanted

@@ -5,6 +5,7 @@ import json
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -92,12 +93,14 @@ async def test_hooks_lose_and_repeat_nothing_while_the_gateway_dies(own_stack: S
     stack = own_stack
     began_s = time.monotonic()
     killed = threading.Event()
-    hooks = asyncio.gather(*(asyncio.to_thread(hooks_of, stack, worker, killed) for worker in range(WORKERS)))
-    try:
-        await kill_gateway(stack)
-    finally:
-        killed.set()
-        ran = await hooks
+    # Threads of their own: the loop's few would all be taken, and the killing would wait for them.
+    with ThreadPoolExecutor(WORKERS) as threads:
+        hooks = [threads.submit(hooks_of, stack, worker, killed) for worker in range(WORKERS)]
+        try:
+            await kill_gateway(stack)
+        finally:
+            killed.set()
+    ran = [each.result() for each in hooks]
     assert [fault for _, found in ran for fault in found] == []
     hooks_s = time.monotonic() - began_s
     flushed = await asyncio.to_thread(
