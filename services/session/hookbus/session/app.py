@@ -10,6 +10,7 @@ from hookbus.platform.database.engine import Database
 from hookbus.platform.health import Check
 from hookbus.platform.service import Service, run
 from hookbus.platform.settings import load
+from hookbus.session.agent_requests import AgentRequests
 from hookbus.session.handlers import EventHandlers, utc_now
 from hookbus.session.key_bucket import KeySync, NatsKeyBucket
 from hookbus.session.people.accounts import Accounts
@@ -52,6 +53,7 @@ def build(settings: SessionSettings) -> Service:
     accounts = _accounts(parts, logins, settings)
     server = RpcServer(broker, SERVICE)
     Requests(database, key_sync, reader, wake=relay.wake, logins=logins).register(server)
+    AgentRequests(database).register(server)
     logins.register(server)
     accounts.register(server)
     return Service(

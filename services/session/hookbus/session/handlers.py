@@ -17,6 +17,7 @@ from hookbus.session.domain.observe import Reading, UnreadablePayloadError, read
 from hookbus.session.domain.risk import FLAG_RISK, in_words
 from hookbus.session.domain.sessions import Observation, Session
 from hookbus.session.domain.terminals import Output, Terminal, TerminalChange
+from hookbus.session.repository import agent_records
 from hookbus.session.repository import sessions as session_rows
 from hookbus.session.repository import terminals as terminal_rows
 
@@ -93,6 +94,10 @@ class EventHandlers:
             new = list(reversed(once.values()))
             await self._observe(connection, [r.session for r in new if r.session is not None])
             await _keep_terminals(connection, [r.terminal for r in new if r.terminal is not None])
+            if notes := [r.note for r in new if r.note is not None]:
+                await agent_records.add_notes(connection, notes)
+            if objections := [r.objection for r in new if r.objection is not None]:
+                await agent_records.add_objections(connection, objections)
 
     async def _observe(self, connection: AsyncConnection, observations: Sequence[Observation]) -> None:
         if not observations:

@@ -110,7 +110,7 @@ class Requests:
                     items_max=request.page_items_max,
                 )
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+            raise away(error) from error
         full = len(page) == request.page_items_max
         return SessionListReply(
             sessions=tuple(session.view(explain=False) for session in page),
@@ -154,7 +154,7 @@ class Requests:
                 await key_rows.insert(connection, key, created_by=actor)
                 await security_events.about_key(connection, security_events.KEY_CREATED, key, actor=actor, at=now)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+            raise away(error) from error
         self._wake()
         try:
             await self._key_sync.sync(key.key_id)
@@ -169,7 +169,7 @@ class Requests:
             async with self._reading.connect() as connection:
                 page = await key_rows.page(connection, before=before, items_max=request.page_items_max)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+            raise away(error) from error
         full = len(page) == request.page_items_max
         return KeyListReply(
             keys=tuple(key.view() for key in page),
@@ -182,7 +182,7 @@ class Requests:
             async with self._reading.connect() as connection:
                 key = await key_rows.find(connection, request.key_id)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+            raise away(error) from error
         if key is None:
             raise _no_key(request.key_id)
         return key.record()
@@ -201,7 +201,7 @@ class Requests:
             self._wake()
             await self._key_sync.sync(request.key_id)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+            raise away(error) from error
         return key.view()
 
     async def _person(self, session_id: str) -> SessionView | None:
@@ -214,7 +214,7 @@ class Requests:
         try:
             return await self._reader.read(session_id)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+            raise away(error) from error
 
     async def _change(
         self, session_id: str, change: Callable[[Session], Session], code: str, *, actor: str, reason: str
@@ -231,7 +231,7 @@ class Requests:
                         connection, code, after, actor=actor, reason=reason, at=self._now()
                     )
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+            raise away(error) from error
         self._wake()
         return after.view(explain=True)
 
@@ -244,7 +244,7 @@ def _no_key(key_id: str) -> ProblemError:
     return ProblemError(ProblemCode.NOT_FOUND, f"no API key {key_id}")
 
 
-def _away(error: Exception) -> ProblemError:
+def away(error: Exception) -> ProblemError:
     """The problem of a database that cannot answer now.
 
     Raises:

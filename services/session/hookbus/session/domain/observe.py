@@ -14,6 +14,7 @@ from hookbus.contracts.payloads import (
     TerminalOutput,
 )
 from hookbus.session.domain import risk
+from hookbus.session.domain.agent_records import Note, Objection, note_of, objection_of
 from hookbus.session.domain.risk import Baseline
 from hookbus.session.domain.sessions import Observation
 from hookbus.session.domain.terminals import Output, TerminalChange, storable
@@ -25,16 +26,18 @@ class UnreadablePayloadError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one event says. Both are None for an event that concerns neither a session nor a terminal."""
+    """What one event says; None for what it does not concern."""
 
     event_id: str
     session: Observation | None = None
     terminal: TerminalChange | None = None
+    note: Note | None = None
+    objection: Objection | None = None
 
     @property
     def concerns_nothing(self) -> bool:
         """True where there is nothing to store."""
-        return self.session is None and self.terminal is None
+        return not any((self.session, self.terminal, self.note, self.objection))
 
 
 def read_hook(event: Event, now: datetime) -> Reading:
@@ -65,18 +68,19 @@ def read_hook(event: Event, now: datetime) -> Reading:
             seen=_fingerprint(event),
             ends=kind is Kind.SESSION_END,
         )
-    return Reading(event.id, session, _terminal(event, payload, at))
+    return Reading(event.id, session, _terminal(event, payload, at), note=note_of(event, at))
 
 
 def read_security(event: Event, now: datetime) -> Reading:
-    """Read a security event: a refused input counts against its session, everything else says nothing new."""
+    """Read a security event: an objection is kept for its agent, and a refused input counts against its session."""
     code = event.security_code
-    if event.session is None or code is None or code not in risk.REFUSED_INPUT_CODES:
-        return Reading(event.id)
     at = min(event.time, now)
+    objection = objection_of(event, at)
+    if event.session is None or code is None or code not in risk.REFUSED_INPUT_CODES:
+        return Reading(event.id, objection=objection)
     signals = (risk.refused_input(code, at),)
     seen = Observation(event.session, event.agent_id, at, project=event.project, counts=False, signals=signals)
-    return Reading(event.id, seen)
+    return Reading(event.id, seen, objection=objection)
 
 
 def _fingerprint(event: Event) -> Baseline:
