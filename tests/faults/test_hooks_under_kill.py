@@ -5,10 +5,13 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from nats.js import JetStreamContext
 from support.bus import bus_settings_of
 from support.commands import HOOKBUS
 from support.faults import sized
@@ -24,6 +27,7 @@ WORKERS = 8
 KILLS = sized(2, 5)
 EXTRA_HOOK_WAIT_S = 0.2
 HOOK_TIMEOUT_S = 30
+REACHED_WAIT_S = 60.0
 DRAIN_WAIT_S = 60.0
 TEST_TIMEOUT_S = 300
 
@@ -54,22 +58,43 @@ def hooks_of(stack: StackFixture, worker: int, killed: threading.Event) -> tuple
 
 
 async def kill_gateway(stack: StackFixture) -> None:
-    """SIGKILL, each time after the stack was whole again."""
+    """SIGKILL, each time after hooks reached the gateway again: while their breaker is open they do not ask it."""
     for _ in range(KILLS):
+        before = await stored(stack)
+        await eventually(lambda before=before: has_grown(stack, before), REACHED_WAIT_S)
         stack.kill("gateway")
         assert await asyncio.to_thread(stack.wait_ready)
-        await asyncio.sleep(1.0)
+    before = await stored(stack)
+    await eventually(lambda: has_grown(stack, before), REACHED_WAIT_S)
+
+
+@asynccontextmanager
+async def jetstream(stack: StackFixture) -> AsyncGenerator[JetStreamContext]:
+    """The bus, seen with the rights of the job that provisions it."""
+    settings = bus_settings_of(stack, "provision")
+    client = await connect_plain(settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value())
+    try:
+        yield client.jetstream()
+    finally:
+        await client.close()
+
+
+async def stored(stack: StackFixture) -> int:
+    """How many events the bus has ever stored."""
+    async with jetstream(stack) as stream:
+        return (await stream.stream_info(subjects.STREAM_HOOKS)).state.last_seq
+
+
+async def has_grown(stack: StackFixture, before: int) -> bool:
+    """Whether the bus has stored more than that."""
+    return await stored(stack) > before
 
 
 async def audited(stack: StackFixture) -> bool:
     """Whether the audit service has taken everything the bus has."""
-    settings = bus_settings_of(stack, "provision")
-    client = await connect_plain(settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value())
-    try:
-        info = await client.jetstream().consumer_info(subjects.STREAM_HOOKS, "audit")
+    async with jetstream(stack) as stream:
+        info = await stream.consumer_info(subjects.STREAM_HOOKS, "audit")
         return not info.num_pending and not info.num_ack_pending
-    finally:
-        await client.close()
 
 
 async def logged(stack: StackFixture, worker: int) -> list[int]:
