@@ -73,7 +73,7 @@ class Log:
             socket=settings.audit_signer_socket,
         )
         await signer.refresh()
-        sequencer = Sequencer(keyring, os.urandom)
+        sequencer = Sequencer(keyring, os.urandom, partition_entries=settings.audit_partition_entries)
         outreach = Outreach(
             self._database,
             file=AnchorFile(settings.audit_anchor_file) if settings.audit_anchor_file is not None else None,

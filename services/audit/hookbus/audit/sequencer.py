@@ -31,6 +31,8 @@ BATCH_ENTRIES_MAX: Final = 4_000
 """Events in one transaction."""
 QUEUE_REQUESTS_MAX: Final = 64
 """Calls of ``append`` that wait; more wait for room. The bus bounds what they hold."""
+PARTITION_ENTRIES: Final = 1_048_576
+"""Entries in one partition of the table, where nobody set another width: retention drops whole ones."""
 LEAD_RETRY_S: Final = 0.5
 NOT_LEADING_RETRY_AFTER_S: Final = 1.0
 
@@ -94,7 +96,16 @@ class _Pending:
 class Sequencer:
     """Appends to the log while it leads."""
 
-    def __init__(self, keyring: Keyring, randomness: Randomness, clock: Clock = system_clock_us) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        randomness: Randomness,
+        clock: Clock = system_clock_us,
+        *,
+        partition_entries: int = PARTITION_ENTRIES,
+    ) -> None:
+        """``partition_entries`` is how many entries go into each partition that is made from now on."""
+        self._partition_entries = partition_entries
         self._keyring = keyring
         self._randomness = randomness
         self._clock = clock
@@ -235,8 +246,8 @@ class Sequencer:
         keys, fresh = await self._with_keys(reign.connection, fresh, moment)
         size = reign.tree.frontier.size
         if size + len(fresh) >= reign.partitions_to:
-            reign.partitions_to = size + len(fresh) + appending.PARTITION_ENTRIES
-            await appending.ensure_partitions(reign.connection, reign.partitions_to)
+            reign.partitions_to = size + len(fresh) + self._partition_entries
+            await appending.ensure_partitions(reign.connection, reign.partitions_to, self._partition_entries)
         batch = build(
             fresh,
             log_id=reign.log_id,

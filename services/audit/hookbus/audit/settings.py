@@ -9,11 +9,17 @@ from pydantic_settings import SettingsConfigDict
 
 from hookbus.audit.anchors import Witness
 from hookbus.audit.passphrases import random_passphrase
+from hookbus.audit.sequencer import PARTITION_ENTRIES
 from hookbus.audit.signing.files import write_private
+from hookbus.audit.tiles import TILE_WIDTH
 from hookbus.platform.settings import SECRETS_DIR_VARIABLE, DatabaseSettings, Environment
 
 SIGNING_KEY_FILE_NAME: Final = "audit-signing.pem"
 PASSPHRASE_FILE_NAME: Final = "audit-passphrase"  # noqa: S105 - the name of a file
+RETENTION_DAYS_MIN: Final = 1
+RETENTION_DAYS_MAX: Final = 36_500
+PARTITION_ENTRIES_MAX: Final = 16_777_216
+"""The same bound stands in ``audit.ensure_partitions``."""
 
 
 def _secret_file(name: str) -> Path:
@@ -51,6 +57,14 @@ class AuditSettings(DatabaseSettings):
 
     audit_origin: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._/-]{1,100}$")] = "hookbus.local/audit"
     """The first part of the log's name; its random id follows."""
+
+    audit_retention_days: Annotated[int, Field(ge=RETENTION_DAYS_MIN, le=RETENTION_DAYS_MAX)] | None = None
+    """Entries older than this are pruned, a whole partition at a time. Unset: none ever is."""
+
+    audit_partition_entries: Annotated[int, Field(ge=TILE_WIDTH, le=PARTITION_ENTRIES_MAX, multiple_of=TILE_WIDTH)] = (
+        PARTITION_ENTRIES
+    )
+    """Entries in each new partition: the step in which retention works."""
 
     @field_validator("audit_witnesses")
     @classmethod

@@ -6,10 +6,8 @@ from typing import Final
 from hookbus.audit.entries import LookupRow, StoredEntry
 from hookbus.audit.record import from_microseconds
 from hookbus.audit.repository.leading import Connection
-from hookbus.audit.tiles import FullTile, TileAddress, split_hashes
-
-PARTITION_ENTRIES: Final = 1_048_576
-"""Entries in one partition; the same width stands in ``audit.ensure_partitions``."""
+from hookbus.audit.tiles import TILE_WIDTH, FullTile, TileAddress, split_hashes
+from hookbus.audit.tree import HASH_BYTES
 
 SCHEMA: Final = "audit"
 
@@ -69,20 +67,21 @@ async def insert_tiles(connection: Connection, tiles: Sequence[FullTile]) -> Non
         )
 
 
-async def ensure_partitions(connection: Connection, last_index: int) -> None:
-    """Make the partitions up to ``last_index``, where they are not there yet."""
-    await connection.fetchval("SELECT audit.ensure_partitions($1)", last_index)
+async def ensure_partitions(connection: Connection, last_index: int, width: int) -> None:
+    """Make the partitions up to ``last_index``, where they are not there yet: ``width`` entries each."""
+    await connection.fetchval("SELECT audit.ensure_partitions($1, $2)", last_index, width)
 
 
 async def tile_hashes(connection: Connection, address: TileAddress) -> bytes:
     """The hashes of a tile, ``address.width`` of them or fewer where the log does not have so many. Not for bundles."""
     level = address.level or 0
-    if address.complete:
-        stored = await connection.fetchval(
-            "SELECT hashes FROM audit.tiles WHERE level = $1 AND number = $2", level, address.number
-        )
-        return stored or b""
-    first = address.number * 256
+    stored: bytes | None = await connection.fetchval(
+        "SELECT hashes FROM audit.tiles WHERE level = $1 AND number = $2", level, address.number
+    )
+    if stored is not None or address.complete:
+        # A tile that has filled since still begins as it did; the rows below it may be pruned.
+        return (stored or b"")[: address.width * HASH_BYTES]
+    first = address.number * TILE_WIDTH
     if level == 0:
         rows = await connection.fetch(
             "SELECT leaf_hash FROM audit.stored_events WHERE index >= $1 AND index < $2 ORDER BY index",
