@@ -104,3 +104,14 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert done.stdout.decode().split() == ["hookbus", "hookbus.client"]
     with pytest.raises(AttributeError):
         _ = hookbus.client.nothing
+
+
+def test_tags_become_attributes_and_what_is_said_outright_goes_before_them(connect: Connect) -> None:
+    tags = {"agent": {"category": "Testing"}, "intent": "bugfix", "project": "tagged"}
+    with ScriptedGateway() as gateway:
+        client = connect(gateway.url, deadline_s=5)
+        client.publish("notification", {"intent": "not a tag"}, tags=tags)
+        client.publish("notification", tags=tags, project="said")
+    first, second = gateway.events
+    assert (first["agent_category"], first["intent"], first["project"]) == ("testing", "bugfix", "tagged")
+    assert (second["project"], first["data"]) == ("said", {"intent": "not a tag"})

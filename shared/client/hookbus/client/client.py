@@ -21,6 +21,7 @@ from hookbus.client.gateway import (
 from hookbus.client.safejson import jsonable
 from hookbus.client.settings import Settings
 from hookbus.client.spool import SpoolError
+from hookbus.client.tags import Tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,13 +127,21 @@ class Client:
         session: str | None = None,
         project: str | None = None,
         event_id: str | None = None,
+        tags: dict[str, Any] | None = None,
     ) -> Published:
         """Publish one event; where the gateway is away it is spooled and sent later under the same id.
 
+        ``tags`` are WHO, WHEN, PROJECT and WHY in any form that :mod:`hookbus.client.tags` knows.
         Raises :class:`ClientError` when the event is refused, and
         :class:`hookbus.client.spool.SpoolError` when it could be neither sent nor stored.
         """
         event = self._event(kind, data, agent_id=agent_id, session=session, project=project, event_id=event_id)
+        if tags is not None:
+            event = {
+                **event,
+                **Tags(tags).attributes(),
+                **({"project": event["project"]} if "project" in event else {}),
+            }
         deadline = deadline_in(self._settings.deadline_s or PUBLISH_DEADLINE_S)
         done = delivery.deliver(self._settings, self._gateway, [event], deadline=deadline)
         if done.refused:

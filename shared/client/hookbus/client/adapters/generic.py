@@ -10,6 +10,7 @@ from hookbus.client.adapters.base import KINDS, Adapter, Answer, Context, Payloa
 from hookbus.client.adapters.shaping import shape, unseen_names
 from hookbus.client.compactjson import as_object, as_text
 from hookbus.client.identity import is_traceparent
+from hookbus.client.tags import Tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ AGENT_ID_DEFAULT = "generic"
 SOURCE = "hookbus/generic"
 _KIND_FIELDS = ("kind", "hook", "hook_event_name", "event")
 _ENVELOPE = frozenset({"kind", "hook", "session_id", "session", "project", "traceparent"})
-TAG_CHARS_MAX = 64
 
 
 class Generic(Adapter):
@@ -35,21 +35,22 @@ class Generic(Adapter):
         if given is None:
             raise PayloadError("the payload names no kind (field kind or hook), and the command line names none")
         word = kind_of(given)
-        data = _data_of(payload, word)
+        tags = Tags(payload)
+        data = _data_of(payload, word, tags)
         if word is None:
             data["hook_event_name"] = given
         if word in {"session-start", "pre-task"}:
             data.setdefault("fingerprint", context.fingerprint)
         shaped = shape(data, to_decide=word == "pre-task")
-        agent = as_object(payload.get("agent")) or {}
         agent_id = context.agent(
-            payload.get("agent_id"), payload.get("assigned_agent"), agent.get("name"), default=AGENT_ID_DEFAULT
+            payload.get("agent_id"), payload.get("assigned_agent"), tags.agent, default=AGENT_ID_DEFAULT
         )
         session = payload.get("session_id") or payload.get("session")
-        event = context.event(
-            word or "notification", agent_id, shaped, source=SOURCE, session=session, project=payload.get("project")
+        event = context.event(word or "notification", agent_id, shaped, source=SOURCE, session=session)
+        # What is configured goes before what a payload says.
+        event.update(
+            {name: value for name, value in tags.attributes().items() if name != "project" or name not in event}
         )
-        event.update(_tags_of(payload, agent))
         trace = _traceparent_of(payload)
         if trace is not None:
             event["traceparent"] = trace
@@ -79,32 +80,24 @@ def kind_of(text: str) -> str | None:
     return word if word in KINDS else None
 
 
-def _data_of(payload: dict[str, Any], word: str | None) -> dict[str, Any]:
+def _data_of(payload: dict[str, Any], word: str | None, tags: Tags) -> dict[str, Any]:
     data = {name: value for name, value in payload.items() if name not in _ENVELOPE}
     nested = as_object(data.get("data"))
     if nested is not None:
         # The short form of an event keeps what it says in ``data``.
         del data["data"]
         data.update(nested)
-    if (
-        word in {"pre-task", "post-task", "post-edit"}
-        and "operation_id" not in data
-        and data.get("task_id") is not None
-    ):
-        data["operation_id"] = data["task_id"]
+    task = data.get("task_id", tags.task_id)
+    if word in {"pre-task", "post-task", "post-edit"} and "operation_id" not in data and task is not None:
+        data["operation_id"] = task
+    if tags.description is not None:
+        data.setdefault("description", tags.description)
+    if not isinstance(payload.get("project"), (str, type(None))):
+        data["project"] = payload["project"]
     for known, meant in (("tool_name", "tool"), ("cost_usd", "cost")):
         if known in data and meant not in data:
             data[meant] = data.pop(known)
     return data
-
-
-def _tags_of(payload: dict[str, Any], agent: dict[str, Any]) -> dict[str, str]:
-    intent = as_object(payload.get("intent")) or {}
-    found = {
-        "agent_category": as_text(payload.get("agent_category")) or as_text(agent.get("category")),
-        "intent": as_text(payload.get("intent")) or as_text(intent.get("primary")),
-    }
-    return {name: value[:TAG_CHARS_MAX] for name, value in found.items() if value}
 
 
 def _traceparent_of(payload: dict[str, Any]) -> str | None:
