@@ -61,6 +61,43 @@ def test_export_projects_drift_and_extend(stack: StackFixture) -> None:
     assert until > datetime.now(UTC) + timedelta(seconds=500)
 
 
+def test_a_limit_on_a_session_or_a_subagent_is_set_shown_and_reset_by_name(stack: StackFixture) -> None:
+    """In commands by slashes, in addresses by tildes; both are answers, and neither starts a subagent."""
+    agent = unique("agent")
+    session, subagent = f"{agent}/s.1", f"{agent}/s.1/code review"
+    for scope, name in (("session", session), ("subagent", subagent)):
+        (left,) = answer(stack, "budget", "init", name, "--scope", scope, "--limit", "tokens:total:5")["remaining"]
+        assert (left["scope"], left["name"], left["amount"]) == (scope, name, "5")
+    with httpx.Client(base_url=stack.url, headers=stack.headers) as client:
+        body = {"agent_id": agent, "session": "s.1", "subagent": "code review", "estimated_tokens": 6}
+        denied = client.post("/api/v1/budget/check", json=body).json()
+        assert (denied["allowed"], denied["code"]) == (False, "tokens_exhausted")
+        assert f"subagent {subagent}: 5 tokens of 5 tokens left in total" in denied["reason"]
+        shown = client.get(f"/api/v1/budget/scopes/subagent/{agent}~s.1~code review").json()
+        assert (shown["name"], shown["agent_id"]) == (subagent, agent)
+        rows = client.get(f"/api/v1/budget/scopes/session/{agent}~s.1/history").json()["entries"]
+        assert [row["operation"] for row in rows] == ["limits"]
+        for bad in (f"session/{agent}", f"session/{agent}~", f"subagent/{agent}~s.1", "session/a b~s"):
+            assert client.get(f"/api/v1/budget/scopes/{bad}").status_code == 422, bad
+        assert client.get(f"/api/v1/budget/scopes/session/{agent}~other").status_code == 404
+    answer(stack, "budget", "reset", session, "--scope", "session")
+    assert session in [each["name"] for each in answer(stack, "budget", "list", "--scope", "session")["accounts"]]
+
+
+def test_raising_one_limit_keeps_the_others_until_they_are_taken_away(stack: StackFixture) -> None:
+    agent = unique("agent")
+
+    def limits(*arguments: str) -> dict[str, str]:
+        reply = answer(stack, "budget", "init", agent, *arguments)
+        return {f"{each['unit']}:{each['window']}": each["amount"] for each in reply["remaining"]}
+
+    assert limits() == {"tokens:hour": "100000", "tokens:day": "500000", "usd:operation": "0.100000"}
+    kept = {"tokens:day": "500000", "usd:operation": "0.100000"}
+    assert limits("--tokens-per-hour", "200000") == kept | {"tokens:hour": "200000"}
+    assert limits("--remove", "tokens:hour") == kept
+    assert limits("--replace", "--limit", "usd:month:9") == {"usd:month": "9.000000"}
+
+
 def test_amounts_and_names_that_are_wrong_are_refused_by_name(stack: StackFixture) -> None:
     agent = unique("agent")
     answer(stack, "budget", "init", agent)

@@ -63,6 +63,7 @@ class Where:
     project: str | None
     session: str | None
     chain: frozenset[str]
+    subagent: str | None = None
 
 
 @dataclass
@@ -102,6 +103,7 @@ class Actions:
         if operation is not None and model.early.get(early, model.now) > model.now:
             assert reply.allowed
             del model.early[early]
+            model.start(where.chain)
         else:
             refusal = model.refusal(where.chain, *amounts)
             assert reply.allowed == (refusal is None), (refusal, reply)
@@ -122,6 +124,7 @@ class Actions:
                 "agent_id": where.agent,
                 "project": where.project,
                 "session": where.session,
+                "subagent": where.subagent,
                 "estimated_tokens": amounts[0],
                 "estimated_cost": usd(amounts[1]),
                 "reserve": True,
@@ -136,6 +139,7 @@ class Actions:
         self, reply: ReserveReply, where: Where, amounts: tuple[int, int], ttl_s: int, operation: str | None
     ) -> None:
         assert reply.reservation is not None
+        self.model.start(where.chain)
         expires = self.model.now + timedelta(seconds=ttl_s)
         self.model.reservations[reply.reservation] = Reservation(where.chain, where.agent, *amounts, expires, operation)
         if operation is not None:
@@ -250,7 +254,7 @@ class Actions:
             time=datetime.now(UTC),
             project=where.project,
             session=where.session,
-            data=data,
+            data=data | ({"subagent": where.subagent} if where.subagent else {}),
         )
         (verdict,) = await process.events.handle([Delivery(event, event.to_wire(), "s", "HOOKS", 1, 1, Context())])
         return verdict

@@ -34,6 +34,8 @@ class Model:
     requests: dict[tuple[str, str], tuple[int, Spending]] = field(default_factory=dict)
     early: dict[tuple[str, str], datetime] = field(default_factory=dict)
     seen_operations: set[tuple[str, str]] = field(default_factory=set)
+    started: dict[str, set[str]] = field(default_factory=dict)
+    subagents_max: int = 10**9
 
     def window_start(self, window: str) -> datetime:
         midnight = self.now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -63,16 +65,20 @@ class Model:
 
     def refusal(self, chain: frozenset[str], tokens: int, micros: int) -> str | None:
         """The account and limit that the operation does not fit, or None."""
+        for session, subagent in self.sessions_of_subagents(chain):
+            started = self.started.get(session, set())
+            if subagent not in started and len(started) >= self.subagents_max:
+                return f"{session} subagents"
         asked = {"tokens": tokens, "usd": micros}
         for account in chain:
             for (unit, window), amount in self.limits.get(account, {}).items():
                 if window == "operation":
                     fits = asked[unit] <= amount
                 elif window == "session":
+                    bounded = [account] if account.startswith("subagent ") else self.sessions(chain)
                     fits = all(
                         self.spent(each, unit, "total") + self.held(each, unit) + asked[unit] <= amount
-                        for each in chain
-                        if each.startswith("session ")
+                        for each in bounded
                     )
                 else:
                     fits = self.spent(account, unit, window) + self.held(account, unit) + asked[unit] <= amount
@@ -80,7 +86,27 @@ class Model:
                     return f"{account} {unit} {window}"
         return None
 
+    @staticmethod
+    def sessions(chain: frozenset[str]) -> list[str]:
+        return [each for each in chain if each.startswith("session ")]
+
+    def sessions_of_subagents(self, chain: frozenset[str]) -> list[tuple[str, str]]:
+        subagents = [each for each in chain if each.startswith("subagent ")]
+        return [(session, subagent) for session in self.sessions(chain) for subagent in subagents]
+
+    def start(self, chain: frozenset[str]) -> None:
+        """A row was written in ``chain``: its subagent has been started."""
+        for session, subagent in self.sessions_of_subagents(chain):
+            self.started.setdefault(session, set()).add(subagent)
+
+    def limit(self, account: str, limits: dict[tuple[str, str], int | None], *, replace: bool) -> None:
+        """What is named is set, None takes away, the rest stays unless ``replace``."""
+        before = {} if replace else self.limits.get(account, {})
+        after = before | limits
+        self.limits[account] = {name: amount for name, amount in after.items() if amount is not None}
+
     def spend(self, chain: frozenset[str], tokens: int, micros: int) -> Spending:
+        self.start(chain)
         fact = Spending(self.now, chain, tokens, micros)
         self.spendings.append(fact)
         return fact

@@ -28,7 +28,7 @@ from hookbus.contracts.budget import (
 from hookbus.contracts.events import Event, Kind, type_of_kind
 from hookbus.contracts.subjects import hook_subject
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 BOTH = (
     Limit(unit=Unit.TOKENS, window=Window.TOTAL, amount=Decimal(10_000)),
     Limit(unit=Unit.USD, window=Window.TOTAL, amount=Decimal(10)),

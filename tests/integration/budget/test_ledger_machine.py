@@ -23,6 +23,7 @@ from hookbus.budget.accounts import Place
 from hookbus.budget.commands import Expire
 from hookbus.budget.repository import holds
 from hookbus.contracts.budget import InitRequest, Limit, ResetRequest, ScopeInitRequest, ScopeKind, Unit, Window
+from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.database.migrate import upgrade
 
 EXAMPLES = int(os.environ.get("HOOKBUS_LEDGER_EXAMPLES", "20"))
@@ -37,11 +38,15 @@ processes = st.integers(0, 1)
 agents = st.integers(0, 2)
 projects = st.sampled_from([None, 0, 1])
 sessions = st.sampled_from([None, "s0", "s1"])
+subagents = st.sampled_from([None, None, "x", "y", "z"])
 operations = st.sampled_from(["o0", "o1"])
 events = st.integers(0, 5)
 limit_sets = st.dictionaries(
-    st.tuples(st.sampled_from(list(Unit)), st.sampled_from(list(Window))), st.integers(0, 60), max_size=4
+    st.tuples(st.sampled_from(list(Unit)), st.sampled_from(list(Window))), st.none() | st.integers(0, 60), max_size=4
 )
+Limits = dict[tuple[Unit, Window], int | None]
+SUBAGENTS_MAX = 2
+PLACES = {Unit.TOKENS: 0, Unit.USD: -6}
 
 
 class World:
@@ -51,7 +56,11 @@ class World:
         self.postgres = postgres
         self.runner = asyncio.Runner()
         self.clock = START
-        self.processes = [Process.of(Parts.of(settings_for(postgres))) for _ in range(2)]
+        self.processes = [self.process() for _ in range(2)]
+
+    def process(self) -> Process:
+        settings = settings_for(self.postgres).model_copy(update={"budget_subagents_per_session_max": SUBAGENTS_MAX})
+        return Process.of(Parts.of(settings))
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         return self.runner.run(work)
@@ -75,15 +84,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.mark = uuid.uuid4().hex[:10]
-        self.model = Model(self.world.clock)
+        self.model = Model(self.world.clock, subagents_max=SUBAGENTS_MAX)
         self.actions = Actions(self.model)
         self.names: set[str] = set()
         for project in (0, 1):
-            self.limit_project(0, project, {})
+            self.limit_project(0, project, {}, replace=False)
         for agent in range(3):
-            self.limit_agent(0, agent, {(Unit.TOKENS, Window.HOUR): 40, (Unit.USD, Window.DAY): 40})
+            self.limit_agent(0, agent, {(Unit.TOKENS, Window.HOUR): 40, (Unit.USD, Window.DAY): 40}, replace=False)
 
-    def where(self, agent: int, project: int | None, session: str | None) -> Where:
+    def where(self, agent: int, project: int | None, session: str | None, subagent: str | None = None) -> Where:
         name, chain = f"a{agent}-{self.mark}", {f"agent a{agent}-{self.mark}"}
         counted = agent if agent < 2 else project
         if counted is not None:
@@ -92,8 +101,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 chain.add(f"team t-{self.mark}")
         if session is not None:
             chain.add(f"session {name}/{session}")
+        if subagent is not None:
+            chain.add(f"subagent {name}/{session or ''}/{subagent}")
         self.names |= chain
-        return Where(name, None if project is None else f"p{project}-{self.mark}", session, frozenset(chain))
+        return Where(name, None if project is None else f"p{project}-{self.mark}", session, frozenset(chain), subagent)
 
     def process(self, number: int) -> Process:
         return self.world.processes[number]
@@ -102,31 +113,54 @@ class LedgerMachine(RuleBasedStateMachine):
         ids = list(self.model.reservations)
         return ids[pick % len(ids)]
 
-    @rule(process=processes, agent=agents, limits=limit_sets)
-    def limit_agent(self, process: int, agent: int, limits: dict[tuple[Unit, Window], int]) -> None:
+    @rule(process=processes, agent=agents, limits=limit_sets, replace=st.booleans())
+    def limit_agent(self, process: int, agent: int, limits: Limits, *, replace: bool) -> None:
         limits = limits or {(Unit.TOKENS, Window.DAY): 30}
         request = InitRequest(
             agent_id=f"a{agent}-{self.mark}",
             limits=as_limits(limits),
+            replace=replace,
             project=f"p{agent}-{self.mark}" if agent < 2 else None,
             team=f"t-{self.mark}" if agent == 0 else None,
         )
         self.world.run(self.process(process).parts.queries.init(request))
-        self.model.limits[f"agent a{agent}-{self.mark}"] = {(u.value, w.value): n for (u, w), n in limits.items()}
+        self.model.limit(f"agent a{agent}-{self.mark}", by_words(limits), replace=replace)
 
-    @rule(process=processes, project=st.integers(0, 1), limits=limit_sets)
-    def limit_project(self, process: int, project: int, limits: dict[tuple[Unit, Window], int]) -> None:
+    @rule(process=processes, project=st.integers(0, 1), limits=limit_sets, replace=st.booleans())
+    def limit_project(self, process: int, project: int, limits: Limits, *, replace: bool) -> None:
         name = f"p{project}-{self.mark}"
         team = f"t-{self.mark}" if project == 0 else None
-        request = ScopeInitRequest(scope=ScopeKind.PROJECT, name=name, limits=as_limits(limits), team=team)
+        request = ScopeInitRequest(
+            scope=ScopeKind.PROJECT, name=name, limits=as_limits(limits), team=team, replace=replace
+        )
         self.world.run(self.process(process).parts.queries.scope_init(request))
-        self.model.limits[f"project {name}"] = {(u.value, w.value): n for (u, w), n in limits.items()}
+        self.model.limit(f"project {name}", by_words(limits), replace=replace)
+
+    @rule(
+        process=processes,
+        agent=agents,
+        session=st.sampled_from(["s0", "s1"]),
+        subagent=subagents,
+        limits=limit_sets,
+        replace=st.booleans(),
+    )
+    def limit_session(
+        self, *, process: int, agent: int, session: str, subagent: str | None, limits: Limits, replace: bool
+    ) -> None:
+        """Of a session or a subagent, seen before or not."""
+        scope = ScopeKind.SESSION if subagent is None else ScopeKind.SUBAGENT
+        name = f"a{agent}-{self.mark}/{session}" + ("" if subagent is None else f"/{subagent}")
+        request = ScopeInitRequest(scope=scope, name=name, limits=as_limits(limits), replace=replace)
+        self.world.run(self.process(process).parts.queries.scope_init(request))
+        self.model.limit(f"{scope} {name}", by_words(limits), replace=replace)
+        self.names.add(f"{scope} {name}")
 
     @rule(
         process=processes,
         agent=agents,
         project=projects,
         session=sessions,
+        subagent=subagents,
         amounts=amounts,
         ttl_s=st.sampled_from([1, 30, 90, 4_000]),
         operation=st.none() | operations,
@@ -139,13 +173,14 @@ class LedgerMachine(RuleBasedStateMachine):
         agent: int,
         project: int | None,
         session: str | None,
+        subagent: str | None,
         amounts: tuple[int, int],
         ttl_s: int,
         operation: str | None,
         event: int | None,
     ) -> None:
         event_id = None if event is None else f"{self.mark}.{event}"
-        where = self.where(agent, project, session)
+        where = self.where(agent, project, session, subagent)
         work = self.actions.reserve(
             self.process(process), where, amounts, ttl_s=ttl_s, operation=operation, event=event_id
         )
@@ -194,6 +229,7 @@ class LedgerMachine(RuleBasedStateMachine):
         agent=agents,
         project=projects,
         session=sessions,
+        subagent=subagents,
         amounts=st.none() | amounts,
         operation=operations,
         event=events,
@@ -205,11 +241,12 @@ class LedgerMachine(RuleBasedStateMachine):
         agent: int,
         project: int | None,
         session: str | None,
+        subagent: str | None,
         amounts: tuple[int, int] | None,
         operation: str,
         event: int,
     ) -> None:
-        where = self.where(agent, project, session)
+        where = self.where(agent, project, session, subagent)
         work = self.actions.post_task(self.process(process), where, amounts, operation, f"{self.mark}.post.{event}")
         self.world.run(work)
 
@@ -269,13 +306,33 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.reset(f"{scope} {name}", unit, window)
         if window is None and not project:
             for session in [each for each in self.names if each.startswith(f"session {name}/")]:
-                self.model.reset(session, unit, None)
+                self.model.reset(session, unit, "total")
+
+    @precondition(lambda self: any(each.startswith(("session ", "subagent ")) for each in self.names))
+    @rule(
+        process=processes,
+        pick=st.integers(0, 30),
+        unit=st.none() | st.sampled_from(list(Unit)),
+        window=st.none() | st.sampled_from([Window.HOUR, Window.DAY, Window.SESSION, Window.TOTAL]),
+    )
+    def reset_session(self, process: int, pick: int, unit: Unit | None, window: Window | None) -> None:
+        """Of a session or a subagent: its ``session`` window is its whole life."""
+        known = sorted(each for each in self.names if each.startswith(("session ", "subagent ")))
+        account = known[pick % len(known)]
+        scope, _, name = account.partition(" ")
+        request = ResetRequest(scope=ScopeKind(scope), name=name, unit=unit, window=window, actor="machine")
+        try:
+            self.world.run(self.process(process).parts.queries.reset(request))
+        except ProblemError as error:
+            assert error.problem.code is ProblemCode.NOT_FOUND  # noqa: PT017 - an operation that was refused may have made no account
+            return
+        self.model.reset(account, unit, "total" if window is Window.SESSION else window)
 
     @rule(number=processes)
     def restart(self, number: int) -> None:
         """A process forgets everything it remembered."""
         self.world.run(self.world.processes[number].parts.close())
-        self.world.processes[number] = Process.of(Parts.of(settings_for(self.world.postgres)))
+        self.world.processes[number] = self.world.process()
 
     @rule(process=processes)
     def compare(self, process: int) -> None:
@@ -286,11 +343,15 @@ class LedgerMachine(RuleBasedStateMachine):
             self.compare(0)
 
 
-def as_limits(limits: dict[tuple[Unit, Window], int]) -> tuple[Limit, ...]:
+def as_limits(limits: Limits) -> tuple[Limit, ...]:
     return tuple(
-        Limit(unit=unit, window=window, amount=Decimal(count) if unit is Unit.TOKENS else Decimal(count).scaleb(-6))
+        Limit(unit=unit, window=window, amount=None if count is None else Decimal(count).scaleb(PLACES[unit]))
         for (unit, window), count in limits.items()
     )
+
+
+def by_words(limits: Limits) -> dict[tuple[str, str], int | None]:
+    return {(unit.value, window.value): count for (unit, window), count in limits.items()}
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ async def test_the_global_scope_bounds_everybody_and_answers_to_any_name(process
         assert (reply.allowed, reply.code) == (False, "operation_too_expensive")
         assert "global" in reply.reason
     finally:
-        await queries.scope_init(ScopeInitRequest(scope=ScopeKind.GLOBAL, name="global"))
+        await queries.scope_init(ScopeInitRequest(scope=ScopeKind.GLOBAL, name="global", replace=True))
     assert (await processes[1].handlers.check(request)).allowed
     assert (await queries.status(ScopeRequest(scope=ScopeKind.GLOBAL, name="x"))).remaining == ()
     listed = await queries.list_accounts(ListRequest(scope=ScopeKind.GLOBAL))

@@ -172,6 +172,33 @@ def test_budget_init_takes_short_and_long_forms(run: Run, gateway: Gateway) -> N
     assert gateway.requests[-1].url.path == "/api/v1/budget/scopes/project/p1"
 
 
+def test_budget_init_takes_limits_away_by_name_or_all_that_are_not_named(run: Run, gateway: Gateway) -> None:
+    gateway.answers(200, {"created": False, "agent_id": "a1", "remaining": REMAINING})
+    assert run("budget", "init", "a1", "--remove", "tokens:hour", "--replace") == 0
+    assert gateway.body == {"limits": [{"unit": "tokens", "window": "hour", "amount": None}], "replace": True}
+    assert run("budget", "init", "a1", "--remove", "tokens") == 2
+    assert run("budget", "init", "a1", "--remove", "tokens:never") == 2
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "segment"),
+    [
+        ("session", "a1/s:1.x", b"a1~s%3A1.x"),
+        ("subagent", "a1/s1/code review", b"a1~s1~code%20review"),
+        ("subagent", "a1//x", b"a1~~x"),
+        ("project", "a/b", b"a%2Fb"),
+    ],
+)
+def test_budget_names_are_one_segment_of_the_address(
+    run: Run, gateway: Gateway, scope: str, name: str, segment: bytes
+) -> None:
+    gateway.answers(200, {"scope": scope, "name": name, "remaining": REMAINING, "holds": 0})
+    for command, suffix in (("status", b""), ("reset", b"/reset")):
+        assert run("budget", command, name, "--scope", scope) == 0
+        path = b"/api/v1/budget/scopes/" + scope.encode() + b"/" + segment + suffix
+        assert gateway.requests[-1].url.raw_path == path
+
+
 @pytest.mark.parametrize(("allowed", "code"), [(True, 0), (False, 1)])
 def test_budget_check_ends_with_the_answer(run: Run, gateway: Gateway, *, allowed: bool, code: int) -> None:
     gateway.answers(200, {"allowed": allowed, "reason": "r", "code": "ok", "agent_id": "a1", "remaining": REMAINING})

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from hookbus.budget.windows import CALENDAR_WINDOWS, SLOT_BY_LIMIT, SLOTS, UNITS, Calendar
-from hookbus.contracts.budget import Mode, ScopeKind, Unit, Window
+from hookbus.contracts.budget import NAME_SEPARATOR, Mode, ScopeKind, Unit, Window
 
 GLOBAL_ACCOUNT: Final = 1
 """The id of the one account above all others; the first migration creates it."""
 GLOBAL_NAME: Final = "global"
-NAME_SEPARATOR: Final = "/"
-"""Between agent, session and subagent in an account's name; no agent or session id holds it."""
+WITHIN_SESSION: Final = frozenset({ScopeKind.SESSION, ScopeKind.SUBAGENT})
+"""Levels whose whole life lies within one session."""
 
 
 class AccountKey(NamedTuple):
@@ -40,6 +40,17 @@ class Place(NamedTuple):
         if self.subagent is None:
             return None
         return AccountKey(ScopeKind.SUBAGENT, NAME_SEPARATOR.join((self.agent, self.session or "", self.subagent)))
+
+    @classmethod
+    def of(cls, key: AccountKey) -> "Place":
+        """The place whose leaf is an agent's, a session's or a subagent's account."""
+        agent, session, subagent = (*key.name.split(NAME_SEPARATOR, 2), "", "")[:3]
+        return cls(agent, None, session or None, subagent or None)
+
+    def keys_above(self) -> tuple[AccountKey, ...]:
+        """The accounts that a session's or a subagent's lies below, up to the agent's, nearest first."""
+        agent, session = AccountKey(ScopeKind.AGENT, self.agent), self.session_key()
+        return (session, agent) if self.subagent is not None and session is not None else (agent,)
 
 
 class Chain(NamedTuple):
@@ -97,7 +108,7 @@ class Account:
     """A working copy of one account's balance, changed by the ledger and written back in the same transaction.
 
     Holds are counted against every window, whichever window they were made in: a hold is money not yet spent.
-    ``subagents`` is how many subagents a session has started.
+    ``subagents`` is how many subagents a session has started, and 1 for a subagent that was counted as started.
     """
 
     __slots__ = ("_rolled_until_us", "changed", "config", "held", "last_at_us", "spent", "starts_us", "subagents")
@@ -154,16 +165,22 @@ class Account:
     def used(self, rule: LimitRule, session: "Account | None") -> tuple[int, int] | None:
         """Spent and held under ``rule``; None where it does not bound this operation's windows.
 
-        A ``session`` limit of any account bounds each single session below it, over that session's whole life.
+        A ``session`` limit of any account bounds each single session below it, over that session's whole life; on a
+        session or a subagent it bounds the account itself over its life.
         """
         unit = UNITS.index(rule.unit)
         if rule.window is Window.OPERATION:
             return None
         if rule.window is Window.SESSION:
-            if session is None:
+            counted = self.counted_by_session(session)
+            if counted is None:
                 return None
-            return session.spent[SLOT_BY_LIMIT[Window.TOTAL, rule.unit]], session.held[unit]
+            return counted.spent[SLOT_BY_LIMIT[Window.TOTAL, rule.unit]], counted.held[unit]
         return self.spent[SLOT_BY_LIMIT[rule.window, rule.unit]], self.held[unit]
+
+    def counted_by_session(self, session: "Account | None") -> "Account | None":
+        """Whose spending a ``session`` limit of this account bounds, in an operation of ``session``."""
+        return self if self.config.kind in WITHIN_SESSION else session
 
     def states(self, calendar: Calendar, at_us: int, session: "Account | None" = None) -> Iterator[LimitState]:
         """Every limit of the account as of ``at_us``."""

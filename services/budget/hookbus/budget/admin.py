@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from hookbus.budget.accounts import GLOBAL_ACCOUNT, Account, AccountKey, LimitRule
+from hookbus.budget.accounts import GLOBAL_ACCOUNT, WITHIN_SESSION, Account, AccountKey, LimitRule
+from hookbus.budget.changes import LimitChanges
 from hookbus.budget.commands import Operation
 from hookbus.budget.notices import warning_event
 from hookbus.budget.repository import Connection, accounts, outbox, reads
@@ -21,8 +22,11 @@ FIRST_PARENT: Final[Mapping[ScopeKind, int | None]] = {
     ScopeKind.PROJECT: GLOBAL_ACCOUNT,
     ScopeKind.TEAM: GLOBAL_ACCOUNT,
     ScopeKind.GLOBAL: None,
+    ScopeKind.SESSION: None,
+    ScopeKind.SUBAGENT: None,
 }
-"""Where an account lies until someone puts it elsewhere; an agent that lies nowhere follows its operations."""
+"""Where an account lies until it is put elsewhere in the same transaction or later; an agent that lies nowhere follows
+its operations."""
 
 
 class Administration:
@@ -36,14 +40,14 @@ class Administration:
     async def set_limits(
         self,
         key: AccountKey,
+        changes: LimitChanges,
         *,
-        rules: Sequence[LimitRule] | None,
         parents: Sequence[AccountKey],
-        warn_at: Sequence[float],
+        warn_at: Sequence[float] | None,
         actor: str,
     ) -> bool:
-        """Replace an account's limits and put it below ``parents`` (nearest first); what was spent stays. True when the
-        account is new. ``rules`` of None keeps an existing account's limits; a new agent has the defaults."""
+        """Change an account's limits and put it below ``parents`` (nearest first); what was spent stays. True when the
+        account is new. An agent that is new, or whose limits are all replaced, has the defaults where none is named."""
         async with self._database.raw() as connection, connection.transaction():
             made: set[AccountKey] = set()
             for each in (*reversed(parents), key):
@@ -53,9 +57,15 @@ class Administration:
             at_us, locked = await self._lock(connection, ids.values())
             await _put_below(connection, [ids[each] for each in (key, *parents)], locked)
             account = ids[key]
-            if rules is not None:
+            before = locked[account].config
+            # What a new account was made with are the defaults: whoever names limits names all of them.
+            rules = changes.onto(() if key in made and changes.named else before.limits)
+            if key.kind is ScopeKind.AGENT and changes.replace and not changes.named:
+                rules = self._default_rules
+            if rules != before.limits:
                 await accounts.replace_limits(connection, account, rules)
-            await accounts.set_warn_at(connection, account, warn_at)
+            if warn_at is not None:
+                await accounts.set_warn_at(connection, account, warn_at)
             await accounts.new_version(connection, account)
             (config,) = await accounts.configs(connection, [account])
             working = Account(config, starts_us=locked[account].starts_us, spent=locked[account].spent)
@@ -65,7 +75,7 @@ class Administration:
                 await outbox.add(connection, warned)
             detail = {
                 "limits": [_described(rule) for rule in config.limits],
-                "warn_at": list(warn_at),
+                "warn_at": list(config.warn_at),
                 "below": [parent.name for parent in parents],
             }
             await _record(connection, Operation.LIMITS, working, at_us, actor=actor, detail=detail)
@@ -77,8 +87,10 @@ class Administration:
         Raises:
             ProblemError: a session limit above the agent is asked for; its sessions are reset at their agents.
         """
+        if window is Window.SESSION and key.kind in WITHIN_SESSION:
+            window = Window.TOTAL
         if window is Window.SESSION and key.kind is not ScopeKind.AGENT:
-            raise ProblemError(ProblemCode.BODY_INVALID, "session windows are reset at the agent")
+            raise ProblemError(ProblemCode.BODY_INVALID, "session windows are reset at the agent or at one session")
         async with self._database.raw() as connection, connection.transaction():
             account = await reads.find_one(connection, key)
             if account is None:
@@ -90,7 +102,7 @@ class Administration:
             if window is not Window.SESSION:
                 await self._reset_one(connection, locked[account], at_us, unit=unit, window=window, actor=actor)
             for session in sessions:
-                await self._reset_one(connection, locked[session], at_us, unit=unit, window=None, actor=actor)
+                await self._reset_one(connection, locked[session], at_us, unit=unit, window=Window.TOTAL, actor=actor)
             return True
 
     async def _reset_one(

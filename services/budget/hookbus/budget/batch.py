@@ -75,8 +75,10 @@ class Batch:
 
     def _touch(self, chain: Chain, at_us: int) -> list[Account]:
         accounts = self.rolled(chain, at_us)
-        if chain.subagent is not None and chain.session is not None and not self.accounts[chain.subagent].last_at_us:
-            self.accounts[chain.session].subagents += 1
+        if chain.subagent is not None and not self.accounts[chain.subagent].subagents:
+            self.accounts[chain.subagent].subagents = 1
+            if chain.session is not None:
+                self.accounts[chain.session].subagents += 1
         for account in accounts:
             account.last_at_us = at_us
             account.changed = True

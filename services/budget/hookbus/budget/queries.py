@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from hookbus.budget.accounts import GLOBAL_NAME, AccountKey
+from hookbus.budget.accounts import GLOBAL_NAME, WITHIN_SESSION, AccountConfig, AccountKey, Place
 from hookbus.budget.admin import Administration
 from hookbus.budget.directory import Directory
 from hookbus.budget.repository import Connection, reads
 from hookbus.budget.repository.reads import Standing
-from hookbus.budget.views import history_view, remaining_view, rules_of
+from hookbus.budget.views import changes_of, history_view, remaining_view
 from hookbus.budget.windows import Calendar
 from hookbus.contracts.budget import (
     HistoryReply,
@@ -28,7 +28,11 @@ from hookbus.platform.database.engine import Database
 
 NEWEST: Final = 2**63 - 1
 """Before this id lies every row."""
-SCOPES_WITH_LIMITS: Final = (ScopeKind.PROJECT, ScopeKind.TEAM, ScopeKind.GLOBAL)
+LEVELS_ABOVE_MAX: Final = 4
+"""Of a subagent: its session, agent, project and team."""
+
+ONE_MOMENT: Final = "repeatable_read"
+WITH_AGENT: Final = WITHIN_SESSION | {ScopeKind.AGENT}
 
 
 class Queries:
@@ -57,39 +61,40 @@ class Queries:
         return account
 
     async def init(self, request: InitRequest) -> InitReply:
-        """Set an agent's limits. No limits at all means the defaults, except where an agent that exists is only put
-        into a project or team."""
+        """Set an agent's limits; a new one for which none is named has the defaults."""
         key = AccountKey(ScopeKind.AGENT, request.agent_id)
         parents: list[AccountKey] = []
         if request.project is not None:
             parents.append(AccountKey(ScopeKind.PROJECT, request.project))
         if request.team is not None:
             parents.append(AccountKey(ScopeKind.TEAM, request.team))
-        rules = rules_of(request.limits) or (None if parents else self._directory.default_rules)
+        changes = changes_of(request.limits, replace=request.replace)
         created = await self._administration.set_limits(
-            key, rules=rules, parents=parents, warn_at=request.warn_at, actor=request.actor
+            key, changes, parents=parents, warn_at=request.warn_at, actor=request.actor
         )
         status = await self._status(key)
         return InitReply(created=created, agent_id=request.agent_id, remaining=status.remaining)
 
     async def scope_init(self, request: ScopeInitRequest) -> StatusReply:
-        """Set the limits of a project, a team or the global scope.
+        """Set the limits of an account that is not an agent's. A session or subagent that nobody has seen is made, and
+        its agent with the default limits.
 
         Raises:
-            ProblemError: ``body_invalid`` for another level.
+            ProblemError: ``body_invalid`` for an agent, or for a team of anything but a project.
         """
-        if request.scope not in SCOPES_WITH_LIMITS:
-            raise ProblemError(
-                ProblemCode.BODY_INVALID, "limits are set on agents, projects, teams and the global scope"
-            )
+        if request.scope is ScopeKind.AGENT:
+            raise ProblemError(ProblemCode.BODY_INVALID, "an agent's limits are set by init")
         key = _key(request.scope, request.name)
         parents: list[AccountKey] = []
+        if request.scope in WITHIN_SESSION:
+            parents.extend(Place.of(key).keys_above())
         if request.team is not None:
             if request.scope is not ScopeKind.PROJECT:
                 raise ProblemError(ProblemCode.BODY_INVALID, "only a project belongs to a team")
             parents.append(AccountKey(ScopeKind.TEAM, request.team))
+        changes = changes_of(request.limits, replace=request.replace)
         await self._administration.set_limits(
-            key, rules=rules_of(request.limits), parents=parents, warn_at=request.warn_at, actor=request.actor
+            key, changes, parents=parents, warn_at=request.warn_at, actor=request.actor
         )
         return await self._status(key)
 
@@ -113,14 +118,19 @@ class Queries:
         return await self._status(_key(request.scope, request.name))
 
     async def list_accounts(self, request: ListRequest) -> ListReply:
-        """The accounts of one level, by name."""
-        async with self._database.raw() as connection:
-            ids = await reads.page(connection, request.scope, request.cursor or "", request.page_items_max + 1)
+        """The accounts of one level, by name.
+
+        Raises:
+            ProblemError: ``body_invalid`` for a cursor that no page returned.
+        """
+        after = _row_id(request.cursor) if request.cursor is not None else None
+        async with self._database.raw() as connection, connection.transaction(isolation=ONE_MOMENT, readonly=True):
+            ids = await reads.page(connection, request.scope, after, request.page_items_max + 1)
             shown = ids[: request.page_items_max]
             standings = await reads.standings(connection, shown)
             accounts = await self._views(connection, [standings[account] for account in shown])
         more = len(ids) > len(shown)
-        return ListReply(accounts=accounts, cursor=accounts[-1].name if more else None)
+        return ListReply(accounts=accounts, cursor=str(shown[-1]) if more else None)
 
     async def history(self, request: HistoryRequest) -> HistoryReply:
         """Rows of the ledger, newest first.
@@ -128,7 +138,7 @@ class Queries:
         Raises:
             ProblemError: ``not_found``; ``body_invalid`` for a cursor that no page returned.
         """
-        before = _cursor(request.cursor)
+        before = _row_id(request.cursor) if request.cursor is not None else NEWEST
         key = _key(request.scope, request.name)
         account = await self.require(key)
         async with self._database.raw() as connection:
@@ -139,7 +149,8 @@ class Queries:
 
     async def _status(self, key: AccountKey) -> StatusReply:
         account = await self.require(key)
-        async with self._database.raw() as connection:
+        # One moment for all of it: an answer must not show a hold in the balance and not in the count.
+        async with self._database.raw() as connection, connection.transaction(isolation=ONE_MOMENT, readonly=True):
             standings = await reads.standings(connection, [account])
             (view,) = await self._views(connection, list(standings.values()))
             holds = await reads.count_holds(connection, key.kind, account)
@@ -147,7 +158,7 @@ class Queries:
 
     async def _views(self, connection: Connection, standings: Sequence[Standing]) -> tuple[StatusReply, ...]:
         known = {each.config.id: each.config for each in standings}
-        for _level in ("parent", "parent's parent"):
+        for _level in range(LEVELS_ABOVE_MAX):
             above = {config.parent for config in known.values() if config.parent is not None} - known.keys()
             if above:
                 known |= {each.config.id: each.config for each in (await reads.standings(connection, above)).values()}
@@ -163,7 +174,7 @@ class Queries:
                 StatusReply(
                     scope=each.config.kind,
                     name=each.config.name,
-                    agent_id=each.config.name if each.config.kind is ScopeKind.AGENT else None,
+                    agent_id=_agent_of(each.config),
                     project=names.get(ScopeKind.PROJECT),
                     team=names.get(ScopeKind.TEAM),
                     remaining=remaining_view(each.account.states(self._calendar, each.clock_us)),
@@ -179,9 +190,11 @@ def _key(scope: ScopeKind, name: str) -> AccountKey:
     return AccountKey(scope, GLOBAL_NAME if scope is ScopeKind.GLOBAL else name)
 
 
-def _cursor(cursor: str | None) -> int:
-    if cursor is None:
-        return NEWEST
+def _agent_of(config: AccountConfig) -> str | None:
+    return Place.of(AccountKey(config.kind, config.name)).agent if config.kind in WITH_AGENT else None
+
+
+def _row_id(cursor: str) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 19):
         raise ProblemError(ProblemCode.BODY_INVALID, "the cursor is not one that a page returned")
     return min(int(cursor), NEWEST)

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from hookbus.budget.accounts import Account
+from hookbus.budget.accounts import WITHIN_SESSION, Account
 from hookbus.budget.repository import Connection, accounts
 from hookbus.budget.repository import ledger as ledger_repository
 from hookbus.budget.repository import recount as repository
 from hookbus.budget.windows import SLOTS, Calendar
-from hookbus.contracts.budget import ScopeKind, Unit, Window
+from hookbus.contracts.budget import Unit, Window
 
 ACCOUNTS_PER_PAGE: Final = 1_000
 
@@ -54,7 +54,7 @@ async def recount_one(connection: Connection, calendar: Calendar, account: int, 
                 counted.starts_us[slot] = max(counted.starts_us[slot], reset_us)
     held, counted.spent, subagents = await repository.sums(connection, config.kind, account, counted.starts_us)
     counted.held = held
-    counted.subagents = subagents if config.kind is ScopeKind.SESSION else 0
+    counted.subagents = subagents if config.kind in WITHIN_SESSION else 0
 
     name = f"{config.kind} {config.name}"
     open_tokens, open_usd_micros = await repository.open_holds(connection, config.kind, account)

@@ -10,7 +10,7 @@ from hookbus.budget.batch import Batch, Recent
 from hookbus.budget.commands import Hold, HoldState, Operation, Outcome, Reserve, Reserved, Row
 from hookbus.budget.judge import Breach, judge
 from hookbus.budget.windows import US_PER_S
-from hookbus.contracts.budget import Mode
+from hookbus.contracts.budget import NAME_SEPARATOR, Mode
 from hookbus.contracts.decisions import DecisionCode
 
 REASON_OK: Final = "fits every limit"
@@ -97,11 +97,16 @@ def _row(
 
 def _one_too_many(batch: Batch, chain: Chain, session: Account | None) -> Breach | None:
     """A breach where this is the first operation of a subagent that its session may no longer start."""
-    if session is None or chain.subagent is None or batch.accounts[chain.subagent].last_at_us:
+    if session is None or chain.subagent is None:
         return None
-    if session.subagents < batch.subagents_max:
+    subagent = batch.accounts[chain.subagent]
+    if subagent.subagents or session.subagents < batch.subagents_max:
         return None
-    reason = f"session {session.config.name} has started {session.subagents} subagents, as many as it may"
+    started = f"{session.subagents} subagent{'' if session.subagents == 1 else 's'} started"
+    reason = (
+        f"subagent cap: session {session.config.name} has {started}, at most {batch.subagents_max} are allowed in a "
+        f"session; {subagent.config.name.split(NAME_SEPARATOR, 2)[-1]!r} would be one more"
+    )
     return Breach(DecisionCode.OPERATION_TOO_EXPENSIVE, Mode.BLOCK, reason)
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hookbus.budget.accounts import LimitRule, LimitState
+from hookbus.budget.accounts import LimitState
 from hookbus.budget.amounts import ledger_amount, usd_of, wire_amount
+from hookbus.budget.changes import LimitChange, LimitChanges
 from hookbus.budget.windows import to_datetime
 from hookbus.contracts.budget import HistoryEntry, Limit, Remaining, Window
 from hookbus.contracts.problems import FieldError, ProblemCode, ProblemError
@@ -31,21 +32,22 @@ def _remaining(state: LimitState) -> Remaining:
     )
 
 
-def rules_of(limits: Iterable[Limit]) -> tuple[LimitRule, ...]:
-    """The ledger's form of limits.
+def changes_of(limits: Iterable[Limit], *, replace: bool) -> LimitChanges:
+    """The ledger's form of limits to set.
 
     Raises:
         ProblemError: two limits of one unit and window.
     """
-    rules: dict[tuple[str, Window], LimitRule] = {}
+    named: dict[tuple[str, Window], LimitChange] = {}
     for place, limit in enumerate(limits):
         key = (limit.unit, limit.window)
-        if key in rules:
+        if key in named:
             message = f"a second limit of {limit.unit} for the window {limit.window}"
             fault = FieldError(loc=f"limits.{place}", msg=message)
             raise ProblemError(ProblemCode.BODY_INVALID, message, errors=(fault,))
-        rules[key] = LimitRule(limit.unit, limit.window, ledger_amount(limit.unit, limit.amount), limit.mode)
-    return tuple(rules.values())
+        amount = ledger_amount(limit.unit, limit.amount) if limit.amount is not None else None
+        named[key] = LimitChange(limit.unit, limit.window, amount, limit.mode)
+    return LimitChanges(tuple(named.values()), replace)
 
 
 def history_view(row: Any) -> HistoryEntry:

@@ -55,10 +55,9 @@ def crossings(
 def standing(account: Account, calendar: Calendar, at_us: int) -> Iterator[Warned]:
     """The thresholds an account's limits are already past, for when limits were just set."""
     for rule in account.config.limits:
-        if rule.window is not Window.SESSION:
-            used = account.used(rule, None)
-            if used is not None and used[0] > 0:
-                yield from _crossed(account, None, rule, used[0], calendar=calendar, at_us=at_us)
+        used = account.used(rule, None)
+        if used is not None and used[0] > 0:
+            yield from _crossed(account, None, rule, used[0], calendar=calendar, at_us=at_us)
 
 
 def _crossed(
@@ -67,14 +66,14 @@ def _crossed(
     used = account.used(rule, session)
     if used is None:
         return
-    counted = session if rule.window is Window.SESSION and session is not None else account
+    counted = (account.counted_by_session(session) if rule.window is Window.SESSION else None) or account
     window = Window.TOTAL if rule.window is Window.SESSION else rule.window
     for threshold in thresholds(account, rule):
         edge = threshold * rule.amount
         if used[0] - count < edge <= used[0]:
             yield Warned(
                 account,
-                session if rule.window is Window.SESSION else None,
+                counted if counted is not account else None,
                 rule,
                 threshold,
                 used[0],

@@ -26,8 +26,10 @@ from hookbus.gateway.peers import Peers
 from hookbus.gateway.plain import PlainRoute
 from hookbus.gateway.rates import Limiter
 from hookbus.gateway.routes import (
+    agents,
     audit,
     budget,
+    budget_scopes,
     decide,
     events,
     hooks,
@@ -80,10 +82,15 @@ class Gateway:
             publisher=self.publisher,
             hooks=self.hooks,
             decider=Decider(
-                self.peers, self.hooks, self.publisher, (*settings.workspace_roots, *settings.temporary_roots)
+                self.peers,
+                self.hooks,
+                self.publisher,
+                (*settings.workspace_roots, *settings.temporary_roots),
+                settings.effective_guard_mode,
             ),
             keys=key_limiter,
             agents=Limiter(settings.rate_limit_per_agent, "this agent"),
+            guard_mode=settings.effective_guard_mode,
         )
 
     def service(self) -> Service:
@@ -124,7 +131,7 @@ class Gateway:
         )
         app.state.gateway = self.state
         app.router.routes.extend(_plain_routes(service))
-        for module in (budget, sessions, login, users, keys, audit, traces):
+        for module in (agents, budget, budget_scopes, sessions, login, users, keys, audit, traces):
             app.include_router(module.router)
         _serve_openapi(app)
         _add_middleware(app, self.settings)

@@ -20,14 +20,17 @@ WARNINGS_MAX = 16
 
 
 class LimitsBody(WireModel):
-    """Limits in long or in short form. Both may be given; a limit of the long form wins over its short form."""
+    """Limits to set, in long or in short form. Both may be given; a limit of the long form wins over its short form.
+    What is not named stays; with ``replace`` the limits named are all there are."""
 
     limits: Annotated[tuple[Limit, ...], Field(max_length=LIMITS_MAX)] = ()
+    replace: bool = False
     tokens_per_hour: TokensLimit | None = None
     tokens_per_day: TokensLimit | None = None
     max_cost_per_operation: UsdLimit | None = None
     team: ScopeName | None = None
-    warn_at: Annotated[tuple[Fraction, ...], Field(max_length=WARNINGS_MAX)] = (0.75, 0.95)
+    warn_at: Annotated[tuple[Fraction, ...] | None, Field(max_length=WARNINGS_MAX)] = None
+    """Shares of a limit that are worth a warning: 0.75 and 0.95 for a new account."""
 
     def all_limits(self) -> tuple[Limit, ...]:
         """The limits of both forms."""
@@ -44,7 +47,8 @@ class LimitsBody(WireModel):
 
 
 class InitBody(LimitsBody):
-    """``init`` of an agent. Without a limit the configured defaults apply."""
+    """``init`` of an agent. Where no limit is named, a new agent has the configured defaults, and so has a known one
+    with ``replace``."""
 
     project: ScopeName | None = None
 

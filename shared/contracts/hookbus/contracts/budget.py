@@ -1,13 +1,15 @@
 """Requests and replies of the budget service. Amounts: tokens are integers, money is USD as a decimal string."""
 
+import re
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from hookbus.contracts import limits
 from hookbus.contracts.fields import (
+    WITHOUT_NUL,
     AgentId,
     Cursor,
     EventId,
@@ -72,17 +74,35 @@ Fraction = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 IdempotencyKey = Annotated[str, StringConstraints(strict=True, pattern=r"^[\x21-\x7e]{1,128}$")]
 ReservationTtl = Annotated[int, Field(strict=True, ge=limits.RESERVATION_TTL_MIN_S, le=limits.RESERVATION_TTL_MAX_S)]
 
+NAME_SEPARATOR: Final = "/"
+"""Between agent, session and subagent in an account's name; no agent or session id holds it."""
+
+AccountName = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=limits.ACCOUNT_NAME_CHARS_MAX, pattern=WITHOUT_NUL)
+]
+"""An account's name by its level: an agent id; ``agent/session``; ``agent/session/subagent``, with nothing between the
+slashes for a subagent outside a session; the name of a project or team. Any name means the one global scope."""
+
+_NAME_PATTERN: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
+_NAME_PATTERN_BY_SCOPE: Final = {
+    ScopeKind.SUBAGENT: re.compile(r"[a-zA-Z0-9_-]{1,64}/[a-zA-Z0-9._:-]{0,128}/.{1,64}", re.DOTALL),
+    ScopeKind.SESSION: re.compile(r"[a-zA-Z0-9_-]{1,64}/[a-zA-Z0-9._:-]{1,128}"),
+}
+
 
 class Limit(WireModel):
-    """A bound on one unit over one window."""
+    """A bound on one unit over one window, to be set: an ``amount`` of None takes the limit away, a ``mode`` of None
+    leaves the mode as it is (``block`` for a new limit)."""
 
     unit: Unit
     window: Window
-    amount: Amount
-    mode: Mode = Mode.BLOCK
+    amount: Amount | None
+    mode: Mode | None = None
 
     @model_validator(mode="after")
     def _amount_fits_unit(self) -> Self:
+        if self.amount is None:
+            return self
         if self.unit is Unit.TOKENS and self.amount != self.amount.to_integral_value():
             raise ValueError("tokens are whole numbers")
         if self.unit is Unit.USD and self.amount > limits.COST_LIMIT_USD_MAX:
@@ -104,15 +124,23 @@ class Remaining(WireModel):
     resets_at: UtcTime | None = None
 
 
-class InitRequest(WireModel):
-    """``init``: set limits. Repeating it changes limits and never what was spent."""
+class LimitsRequest(WireModel):
+    """Limits to set. What is not named stays: other limits, and ``warn_at`` where it is None (0.75 and 0.95 for a new
+    account). With ``replace`` the limits named are all there are. Never changes what was spent."""
+
+    limits: tuple[Limit, ...] = ()
+    replace: bool = False
+    team: ScopeName | None = None
+    warn_at: tuple[Fraction, ...] | None = None
+    actor: Words = ""
+
+
+class InitRequest(LimitsRequest):
+    """``init``: set an agent's limits. Where none is named a new agent has the defaults, and so has a known one with
+    ``replace``."""
 
     agent_id: AgentId
-    limits: tuple[Limit, ...] = ()
     project: ScopeName | None = None
-    team: ScopeName | None = None
-    warn_at: tuple[Fraction, ...] = (0.75, 0.95)
-    actor: Words = ""
 
 
 class InitReply(WireModel):
@@ -226,7 +254,13 @@ class ScopeRequest(WireModel):
     """Names one account: ``status`` takes it."""
 
     scope: ScopeKind = ScopeKind.AGENT
-    name: ScopeName
+    name: AccountName
+
+    @model_validator(mode="after")
+    def _name_fits_scope(self) -> Self:
+        if _NAME_PATTERN_BY_SCOPE.get(self.scope, _NAME_PATTERN).fullmatch(self.name) is None:
+            raise ValueError(f"no name of a {self.scope}")
+        return self
 
 
 class StatusReply(WireModel):
@@ -235,6 +269,7 @@ class StatusReply(WireModel):
     scope: ScopeKind
     name: str
     agent_id: str | None = None
+    """The agent, or the one whose session or subagent it is."""
     project: str | None = None
     team: str | None = None
     remaining: tuple[Remaining, ...]
@@ -242,11 +277,9 @@ class StatusReply(WireModel):
     warn_at: tuple[Fraction, ...] = ()
 
 
-class HistoryRequest(WireModel):
+class HistoryRequest(ScopeRequest):
     """``history``: newest first; ``cursor`` is what the last page returned."""
 
-    scope: ScopeKind = ScopeKind.AGENT
-    name: ScopeName
     cursor: Cursor | None = None
     page_items_max: Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX)] = limits.PAGE_ITEMS_DEFAULT
 
@@ -283,11 +316,9 @@ class HistoryReply(WireModel):
     cursor: Cursor | None = None
 
 
-class ResetRequest(WireModel):
+class ResetRequest(ScopeRequest):
     """``reset``: start the windows of an account afresh; all limits, or those of ``unit`` and ``window``."""
 
-    scope: ScopeKind = ScopeKind.AGENT
-    name: ScopeName
     unit: Unit | None = None
     window: Window | None = None
     actor: Words = ""
@@ -308,15 +339,8 @@ class ListReply(WireModel):
     cursor: Cursor | None = None
 
 
-class ScopeInitRequest(WireModel):
-    """``scope_init``: set the limits of a project, a team or the global scope."""
-
-    scope: ScopeKind
-    name: ScopeName
-    limits: tuple[Limit, ...] = ()
-    team: ScopeName | None = None
-    warn_at: tuple[Fraction, ...] = (0.75, 0.95)
-    actor: Words = ""
+class ScopeInitRequest(LimitsRequest, ScopeRequest):
+    """``scope_init``: set the limits of any account but an agent's. ``team`` puts a project below it."""
 
 
 class ProjectsRequest(WireModel):

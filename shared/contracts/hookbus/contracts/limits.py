@@ -28,6 +28,8 @@ RESERVATION_TTL_DEFAULT_S: Final = 60
 RESERVATION_TTL_MIN_S: Final = 1
 RESERVATION_TTL_MAX_S: Final = 24 * 60 * 60
 
+ACCOUNT_NAME_CHARS_MAX: Final = 258
+"""An agent, a session and a subagent, with what stands between them."""
 CURSOR_CHARS_MAX: Final = 256
 PAGE_ITEMS_DEFAULT: Final = 100
 PAGE_ITEMS_MAX: Final = 1_000

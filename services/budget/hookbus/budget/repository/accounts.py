@@ -54,10 +54,12 @@ _SET_WARN_AT: Final = "UPDATE budget.accounts SET warn_at = $2 WHERE id = $1"
 _RECORD: Final = """
     INSERT INTO budget.budget_history
         (at, effective_at, operation, account_id, actor, detail, agent_id,
-         agent_account, project_account, team_account, session_account)
-    VALUES ($1, $1, $2, $3, $4, $5, CASE WHEN $6 = 'agent' THEN $7 END,
+         agent_account, project_account, team_account, session_account, subagent_account)
+    VALUES ($1, $1, $2, $3, $4, $5,
+         CASE WHEN $6 IN ('agent', 'session', 'subagent') THEN split_part($7, '/', 1) END,
          CASE WHEN $6 = 'agent' THEN $3::bigint END, CASE WHEN $6 = 'project' THEN $3::bigint END,
-         CASE WHEN $6 = 'team' THEN $3::bigint END, CASE WHEN $6 = 'session' THEN $3::bigint END)
+         CASE WHEN $6 = 'team' THEN $3::bigint END, CASE WHEN $6 = 'session' THEN $3::bigint END,
+         CASE WHEN $6 = 'subagent' THEN $3::bigint END)
 """
 _TOUCH: Final = "UPDATE budget.balances SET last_at_us = greatest(last_at_us, $2) WHERE account_id = $1"
 _CHILDREN: Final = "SELECT id FROM budget.accounts WHERE parent_id = $1 AND kind = $2 ORDER BY id"

@@ -20,7 +20,10 @@ _BALANCES: Final = """
     WHERE b.account_id = ANY($1::bigint[])
 """
 _FIND_ONE: Final = "SELECT id FROM budget.accounts WHERE kind = $1 AND name = $2"
-_PAGE: Final = "SELECT id FROM budget.accounts WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3"
+_PAGE: Final = """
+    SELECT id FROM budget.accounts
+    WHERE kind = $1 AND name > coalesce((SELECT name FROM budget.accounts WHERE id = $2), '') ORDER BY name LIMIT $3
+"""
 _HOLDS_OF: Final = {
     kind: f"SELECT count(*) FROM budget.holds WHERE state = 'open' AND {column}"  # noqa: S608 - constants
     for kind, column in {
@@ -64,8 +67,8 @@ async def find_one(connection: Connection, key: AccountKey) -> int | None:
     return await connection.fetchval(_FIND_ONE, key.kind, key.name)
 
 
-async def page(connection: Connection, kind: ScopeKind, after: str, accounts_max: int) -> list[int]:
-    """Ids of accounts of one kind by name, after a name."""
+async def page(connection: Connection, kind: ScopeKind, after: int | None, accounts_max: int) -> list[int]:
+    """Ids of accounts of one kind by name, after an account."""
     return [row["id"] for row in await connection.fetch(_PAGE, kind, after, accounts_max)]
 
 

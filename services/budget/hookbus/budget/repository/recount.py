@@ -15,7 +15,7 @@ _RESETS: Final = """
 _SUMS: Final = """
     SELECT coalesce(sum(h.held_tokens), 0)::bigint AS held_tokens,
            coalesce(sum(h.held_usd_micros), 0)::bigint AS held_usd_micros,
-           count(DISTINCT h.subagent_account) AS subagents,
+           count(DISTINCT h.subagent_account) FILTER (WHERE h.account_id IS NULL) AS subagents,
            coalesce(sum(h.tokens) FILTER (WHERE h.effective_at >= $2), 0)::bigint AS slot_0,
            coalesce(sum(h.usd_micros) FILTER (WHERE h.effective_at >= $3), 0)::bigint AS slot_1,
            coalesce(sum(h.tokens) FILTER (WHERE h.effective_at >= $4), 0)::bigint AS slot_2,

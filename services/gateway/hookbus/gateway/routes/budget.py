@@ -1,6 +1,6 @@
-"""``/api/v1/budget``: limits and balances of agents, projects, teams and the whole house."""
+"""``/api/v1/budget``: limits and balances of agents, and what is asked of all accounts."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
@@ -24,16 +24,15 @@ from hookbus.contracts.budget import (
     ReserveReply,
     ReserveRequest,
     ResetRequest,
-    ScopeInitRequest,
     ScopeKind,
     ScopeRequest,
     StatusReply,
 )
-from hookbus.contracts.fields import AgentId, ScopeName, UtcTime
+from hookbus.contracts.fields import AgentId, UtcTime
 from hookbus.contracts.limits import PAGE_ITEMS_DEFAULT
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import KeyScope
-from hookbus.gateway.budget_bodies import InitBody, LimitsBody, ResetBody
+from hookbus.gateway.budget_bodies import InitBody, ResetBody
 from hookbus.gateway.calls import BudgetReader, BudgetWriter, Cursor, PageItems, StateOf, body, describes, needs
 
 SERVICE: Final = "budget"
@@ -43,8 +42,6 @@ WRITE: Final = KeyScope.BUDGET_WRITE
 router = APIRouter(prefix="/api/v1/budget", tags=["budget"])
 
 Agent = Annotated[AgentId, Path()]
-Name = Annotated[ScopeName, Path()]
-ScopePath = Annotated[Literal["project", "team", "global"], Path()]
 
 
 @router.get("/health", tags=["ops"])
@@ -67,10 +64,12 @@ async def init(
     limits: Annotated[InitBody, Depends(body(InitBody, optional=True))],
     response: Response,
 ) -> InitReply:
-    """Set an agent's limits: 201 for a new agent, 200 for a known one, whose spending stays."""
+    """Set an agent's limits: 201 for a new agent, 200 for a known one, whose spending stays, as do limits that are not
+    named."""
     request = InitRequest(
         agent_id=agent_id,
         limits=limits.all_limits(),
+        replace=limits.replace,
         project=limits.project,
         team=limits.team,
         warn_at=limits.warn_at,
@@ -189,69 +188,4 @@ async def reset(
 ) -> StatusReply:
     """Start an agent's windows afresh."""
     request = ResetRequest(name=agent_id, unit=which.unit, window=which.window, actor=caller.actor)
-    return await state.peers.call(SERVICE, "reset", request, StatusReply)
-
-
-@router.post(
-    "/scopes/{scope}/{name}",
-    response_model_exclude_none=True,
-    openapi_extra=describes(LimitsBody, optional=True, scope=WRITE),
-)
-async def scope_init(
-    state: StateOf,
-    caller: BudgetWriter,
-    scope: ScopePath,
-    name: Name,
-    limits: Annotated[LimitsBody, Depends(body(LimitsBody, optional=True))],
-) -> StatusReply:
-    """Set the limits of a project, a team or the global scope. An operation must fit every scope above its agent."""
-    request = ScopeInitRequest(
-        scope=ScopeKind(scope),
-        name=name,
-        limits=limits.all_limits(),
-        team=limits.team,
-        warn_at=limits.warn_at,
-        actor=caller.actor,
-    )
-    return await state.peers.call(SERVICE, "scope_init", request, StatusReply)
-
-
-@router.get("/scopes/{scope}/{name}", response_model_exclude_none=True, openapi_extra=READ)
-async def scope_status(state: StateOf, _caller: BudgetReader, scope: ScopePath, name: Name) -> StatusReply:
-    """The limits and balances of a scope."""
-    return await state.peers.call(SERVICE, "status", ScopeRequest(scope=ScopeKind(scope), name=name), StatusReply)
-
-
-@router.get(
-    "/scopes/{scope}/{name}/history",
-    response_model_exclude_none=True,
-    openapi_extra=READ,
-)
-async def scope_history(
-    state: StateOf,
-    _caller: BudgetReader,
-    scope: ScopePath,
-    name: Name,
-    cursor: Cursor = None,
-    page_items: PageItems = PAGE_ITEMS_DEFAULT,
-) -> HistoryReply:
-    """The ledger of a scope, newest first."""
-    request = HistoryRequest(scope=ScopeKind(scope), name=name, cursor=cursor, page_items_max=page_items)
-    return await state.peers.call(SERVICE, "history", request, HistoryReply)
-
-
-@router.post(
-    "/scopes/{scope}/{name}/reset",
-    response_model_exclude_none=True,
-    openapi_extra=describes(ResetBody, optional=True, scope=WRITE),
-)
-async def scope_reset(
-    state: StateOf,
-    caller: BudgetWriter,
-    scope: ScopePath,
-    name: Name,
-    which: Annotated[ResetBody, Depends(body(ResetBody, optional=True))],
-) -> StatusReply:
-    """Start a scope's windows afresh."""
-    request = ResetRequest(scope=ScopeKind(scope), name=name, unit=which.unit, window=which.window, actor=caller.actor)
     return await state.peers.call(SERVICE, "reset", request, StatusReply)

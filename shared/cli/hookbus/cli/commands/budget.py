@@ -18,14 +18,23 @@ from hookbus.contracts.budget import Mode, Unit, Window
 app = typer.Typer(no_args_is_help=True, help="Limits, checks and what was spent.")
 
 
-def _limit(text: str) -> dict[str, str]:
+def _limit(text: str) -> dict[str, str | None]:
     parts = text.split(":")
     mode = parts.pop() if len(parts) == 4 else None
     if len(parts) != 3 or parts[0] not in set(Unit) or parts[1] not in set(Window) or mode not in {None, *Mode}:
         units, windows, modes = "|".join(Unit), "|".join(Window), "|".join(Mode)
         wanted = f"UNIT:WINDOW:AMOUNT[:MODE], UNIT {units}, WINDOW {windows}, MODE {modes}"
         raise CliError(f"--limit {text}: want {wanted}", EXIT_USAGE)
-    return {"unit": parts[0], "window": parts[1], "amount": parts[2]} | ({"mode": mode} if mode else {})
+    limit: dict[str, str | None] = {"unit": parts[0], "window": parts[1], "amount": parts[2]}
+    return limit | ({"mode": mode} if mode else {})
+
+
+def _removed(text: str) -> dict[str, str | None]:
+    unit, _, window = text.partition(":")
+    if unit not in set(Unit) or window not in set(Window):
+        wanted = f"UNIT:WINDOW, UNIT {'|'.join(Unit)}, WINDOW {'|'.join(Window)}"
+        raise CliError(f"--remove {text}: want {wanted}", EXIT_USAGE)
+    return {"unit": unit, "window": window, "amount": None}
 
 
 @app.command()
@@ -39,6 +48,11 @@ def init(
         list[str] | None,
         typer.Option("--limit", metavar="UNIT:WINDOW:AMOUNT[:MODE]", help="Repeatable: usd:day:5.00:ask"),
     ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="UNIT:WINDOW", help="Repeatable: a limit to take away."),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Take away every limit that is not named.")] = False,
     warn_at: Annotated[
         list[float] | None, typer.Option(min=0.0, max=1.0, help="Repeatable: the share spent that is worth a warning.")
     ] = None,
@@ -47,15 +61,22 @@ def init(
     scope: OfScope = Scope.AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Set limits; without any, the configured defaults. Repeating it never changes what was spent."""
-    limits = [_limit(text) for text in limit or ()]
+    """Set limits. Those not named stay, and so does what was spent; a new agent without any has the configured
+    defaults."""
+    limits = [*map(_limit, limit or ()), *map(_removed, remove or ())]
     if tokens_per_hour is not None:
         limits.append({"unit": "tokens", "window": "hour", "amount": str(tokens_per_hour)})
     if tokens_per_day is not None:
         limits.append({"unit": "tokens", "window": "day", "amount": str(tokens_per_day)})
     if max_cost_per_operation is not None:
         limits.append({"unit": "usd", "window": "operation", "amount": max_cost_per_operation})
-    body = {"limits": limits or None, "project": project, "team": team, "warn_at": warn_at or None}
+    body = {
+        "limits": limits or None,
+        "replace": replace or None,
+        "project": project,
+        "team": team,
+        "warn_at": warn_at or None,
+    }
     with Api.from_settings() as api:
         reply = api.post(path_of("init", scope, name), {key: value for key, value in body.items() if value is not None})
     if as_json:
