@@ -1,8 +1,8 @@
 """Requests and replies of the audit service. Hashes are lower-case hex unless a C2SP text format says otherwise."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from hookbus.contracts import limits
 from hookbus.contracts.fields import AgentId, Cursor, EventId, UtcTime, WireModel, Words
@@ -187,3 +187,35 @@ class RotateSigningReply(WireModel):
     """``note`` is the handover, signed by the old and the new key."""
 
     note: str
+
+
+class PruneRequest(WireModel):
+    """``prune``: drop whole partitions of entries below an index, or appended before a moment. One of them is given."""
+
+    below: Annotated[int, Field(ge=0)] | None = None
+    before: UtcTime | None = None
+    dry_run: bool = False
+    reason: Annotated[str, Field(max_length=limits.DESCRIPTION_CHARS_MAX)] = ""
+    actor: Words = ""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if (self.below is None) == (self.before is None):
+            raise ValueError("give below or before")
+        return self
+
+
+class PruneReply(WireModel):
+    """Entries ``[first, cut)`` are pruned, or would be by a dry run.
+
+    ``pending`` partitions are recorded as pruned and still there, because somebody reads them: ask again. ``more``: so
+    much was to be pruned that another request has to go on.
+    """
+
+    first: int
+    cut: int
+    entries: int
+    partitions: int
+    pending: int
+    more: bool
+    dry_run: bool

@@ -15,6 +15,7 @@ class ProblemCode(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
+    GONE = "gone"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CONFLICT = "conflict"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
@@ -32,6 +33,7 @@ STATUS_BY_CODE: Final[dict[ProblemCode, int]] = {
     ProblemCode.UNAUTHENTICATED: 401,
     ProblemCode.FORBIDDEN: 403,
     ProblemCode.NOT_FOUND: 404,
+    ProblemCode.GONE: 410,
     ProblemCode.METHOD_NOT_ALLOWED: 405,
     ProblemCode.CONFLICT: 409,
     ProblemCode.IDEMPOTENCY_CONFLICT: 409,
@@ -49,6 +51,7 @@ TITLE_BY_CODE: Final[dict[ProblemCode, str]] = {
     ProblemCode.UNAUTHENTICATED: "No valid credential",
     ProblemCode.FORBIDDEN: "The credential lacks the scope",
     ProblemCode.NOT_FOUND: "No such resource",
+    ProblemCode.GONE: "The resource was here and is not kept any longer",
     ProblemCode.METHOD_NOT_ALLOWED: "The method is not allowed here",
     ProblemCode.CONFLICT: "The state of the resource forbids this",
     ProblemCode.IDEMPOTENCY_CONFLICT: "The idempotency key was used with another body",
