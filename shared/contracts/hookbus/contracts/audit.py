@@ -135,14 +135,43 @@ class TileReply(WireModel):
     complete: bool
 
 
-class VerifyRequest(WireModel):
-    """``verify``: recompute the log from its rows.
+class VerifyDepth(StrEnum):
+    """How much a check recomputes: every checkpoint from the stored hashes, every hash from its entry, or every entry
+    decrypted as well."""
 
-    ``checkpoint`` is one the caller kept from an earlier day: the log must still lead to it.
+    CHECKPOINTS = "checkpoints"
+    LEAVES = "leaves"
+    ALL = "all"
+
+
+Watch = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+"""A word the caller of a check makes up, by which to ask how far the check is."""
+
+
+class VerifyRequest(WireModel):
+    """``verify``: recompute the log from what is stored.
+
+    ``checkpoint`` is one the caller kept from an earlier day: the log must still lead to it. Without ``depth``,
+    ``decrypt`` says whether to decrypt.
     """
 
     decrypt: bool = True
+    depth: VerifyDepth | None = None
     checkpoint: Annotated[str, Field(max_length=65_536)] | None = None
+    watch: Watch | None = None
+
+
+class VerifyProgressRequest(WireModel):
+    """``verify_progress``: how far a check is that is under way."""
+
+    watch: Watch
+
+
+class VerifyProgressReply(WireModel):
+    """Both 0 where the check has not begun, is done, or is another process's."""
+
+    checked: int
+    size: int
 
 
 class VerifyReply(WireModel):
@@ -154,6 +183,22 @@ class VerifyReply(WireModel):
     checked: int
     first_bad_index: int | None = None
     fault: str | None = None
+
+
+class ExportKeysRequest(WireModel):
+    """``export_keys``: the data keys, sealed to a public key (X25519, hex) that is made for this one export."""
+
+    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    after: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    actor: Words = ""
+
+
+class ExportKeysReply(WireModel):
+    """``sealed`` is base64; ``after`` goes into the next request, None on the last page."""
+
+    sealed: str
+    keys: int
+    after: str | None = None
 
 
 class EraseRequest(WireModel):
