@@ -26,6 +26,7 @@ from hookbus.contracts.session import ApiKeyRecord, KeyScope
 from hookbus.embedded.ports import free_ports
 from hookbus.platform.bus.connection import Broker, jetstream
 from hookbus.platform.bus.rpc import RpcServer
+from support.agent_peers import serve_agents
 from support.bus import new_broker, started
 from support.people_peers import serve_people
 from support.servers import NatsFixture
@@ -234,6 +235,7 @@ class Peers:
         server.method("key_revoke", session.KeyRevokeRequest, key_revoke)
         server.method("key_lookup", session.KeyLookupRequest, key_lookup)
         serve_people(server)
+        serve_agents(server)
         self.brokers.append(broker)
 
     @staticmethod

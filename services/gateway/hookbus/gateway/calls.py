@@ -64,6 +64,7 @@ def needs(scope: KeyScope) -> dict[str, Any]:
     return {"security": [{"apiKey": []}], "x-hookbus-scope": scope.value}
 
 
+EventSender = Annotated[Principal, Depends(require(KeyScope.EVENTS))]
 BudgetReader = Annotated[Principal, Depends(require(KeyScope.BUDGET_READ))]
 BudgetWriter = Annotated[Principal, Depends(require(KeyScope.BUDGET_WRITE))]
 SessionKeeper = Annotated[Principal, Depends(require(KeyScope.SESSION))]
