@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
+from hookbus.contracts.agents import ForgetAgentReply, ForgetAgentRequest
 from hookbus.contracts.audit import (
     CheckpointReply,
     CheckpointRequest,
@@ -196,7 +197,9 @@ async def erase(
     agent_id: Annotated[AgentId, Path()],
     reason: Annotated[Words, Query()] = "",
 ) -> EraseReply:
-    """Make everything the log holds about an agent unreadable for good. Its proofs still hold."""
+    """Make everything the log holds about an agent unreadable for good, and remove its notes. Its proofs still hold."""
+    # First what can be repeated: the tombstone in the log says that the agent is gone everywhere.
+    await state.peers.call("session", "forget_agent", ForgetAgentRequest(agent_id=agent_id), ForgetAgentReply)
     request = EraseRequest(agent_id=agent_id, actor=caller.actor, reason=reason)
     return await state.peers.call(SERVICE, "erase", request, EraseReply, timeout_s=SLOW_CALL_TIMEOUT_S)
 
