@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -17,10 +18,11 @@ from support.session_service import session_settings
 from hookbus.contracts.events import Event, Kind
 from hookbus.platform.bus.consumer import Ack, Delivery, Poison
 from hookbus.platform.database.engine import Database
-from hookbus.session import handlers
+from hookbus.session import forgetting, handlers
 from hookbus.session.domain import terminals
 from hookbus.session.domain.risk import Baseline
 from hookbus.session.domain.sessions import Session
+from hookbus.session.forgetting import Forgetting
 from hookbus.session.handlers import EventHandlers
 from hookbus.session.repository import sessions as session_rows
 
@@ -100,11 +102,10 @@ async def test_an_event_that_cannot_be_stored_is_buried_alone(
     good, bad = hook_event(session=session), hook_event(session=session, event_id=unique("refused"))
     real = session_rows.count_once
 
-    async def refuse(connection: AsyncConnection, stream: str, event_ids: Iterable[str]) -> frozenset[str]:
-        ids = list(event_ids)
-        if bad.id in ids:
+    async def refuse(connection: AsyncConnection, stream: str, new: Mapping[str, datetime]) -> frozenset[str]:
+        if bad.id in new:
             await connection.execute(text("SELECT 1/0"))
-        return await real(connection, stream, ids)
+        return await real(connection, stream, new)
 
     monkeypatch.setattr(handlers.session_rows, "count_once", refuse)
     verdicts = await events.hooks(deliveries([good, bad, hook_event(session=session)]))
@@ -152,7 +153,7 @@ FORBIDDEN = [
     "UPDATE session.api_keys SET scopes = '{admin}'",
     "DELETE FROM session.api_keys",
     "DELETE FROM session.sessions",
-    "DELETE FROM session.counted_events",
+    "UPDATE session.counted_events SET kept_until = now()",
     "DELETE FROM session.assessments",
     "UPDATE session.outbox SET body = ''",
     "TRUNCATE session.outbox",
@@ -160,6 +161,61 @@ FORBIDDEN = [
     "DROP TABLE session.terminals",
     "CREATE SCHEMA other",
 ]
+
+
+async def test_an_event_whose_id_is_forgotten_is_too_old_to_be_counted(
+    database: Database, session_database: PostgresFixture
+) -> None:
+    """Whatever its clock said, an event counts once: as long as it could count again, its id is remembered."""
+    session, moment = unique("s"), [datetime.now(UTC)]
+    events = EventHandlers(database, wake=lambda: None, now=lambda: moment[0])
+    begun = moment[0]
+    batch = deliveries(
+        [hook_event(session=session, time=begun + timedelta(days=days)) for days in (0, 40, -40, -89.9, -91)]
+    )
+    ids = [delivery.event.id for delivery in batch]
+    assert await events.hooks(batch) == [Ack()] * len(batch)
+    assert (await stored(database, session)).events == 4, "all but the one that was too old"
+    async with database.raw() as connection:
+        await connection.execute("DELETE FROM session.counted_events")
+    assert await _remembered(database, ids) == 4, "the service's role can forget none that still counts"
+    owner = await asyncpg.connect(session_database.owner_url)
+    try:
+        for days in (1, 60, 89, 91, 129, 131, 400):
+            moment[0] = begun + timedelta(days=days)
+            # As the background task does once the time has come.
+            await owner.execute("DELETE FROM session.counted_events WHERE kept_until < $1", moment[0])
+            await events.hooks(batch)
+            assert (await stored(database, session)).events == 4, days
+    finally:
+        await owner.close()
+
+
+async def test_ids_past_their_time_are_forgotten_in_pages(
+    database: Database, session_database: PostgresFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "ROWS_MAX", 3)
+    ids = [unique("old") for _ in range(7)]
+    owner = await asyncpg.connect(session_database.owner_url)
+    try:
+        await owner.executemany(
+            "INSERT INTO session.counted_events (stream, event_id, kept_until) VALUES ('HOOKS', $1, $2)",
+            [(name, datetime.now(UTC) - timedelta(days=1)) for name in ids],
+        )
+    finally:
+        await owner.close()
+    assert await _remembered(database, ids) == 7
+    while await Forgetting(database).forget():
+        pass
+    assert await _remembered(database, ids) == 0
+
+
+async def _remembered(database: Database, ids: list[str]) -> int:
+    async with database.raw() as connection:
+        count: int = await connection.fetchval(
+            "SELECT count(*) FROM session.counted_events WHERE event_id = ANY($1)", ids
+        )
+        return count
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)

@@ -33,8 +33,8 @@ def test_no_evidence_is_near_zero() -> None:
         (Baseline("laptop-wifi2", "ann", "2.1.0"), risk.FLAG_RISK),
         (Baseline("laptop", "ann", "2.2.0"), 0.05),
         (Baseline("laptop-wifi2", "ann", "2.2.0"), risk.FLAG_RISK),
-        (Baseline("3f9ac1", "root", "2.1.0"), risk.DENY_RISK),
-        (Baseline("3f9ac1", "root", "2.2.0"), risk.DENY_RISK),
+        (Baseline("3f9ac1", "root", "2.1.0"), risk.KILL_RISK),
+        (Baseline("3f9ac1", "root", "2.2.0"), risk.KILL_RISK),
         (Baseline(), 0.011),
     ],
     ids=["new network names the host", "upgrade", "both", "resumed in a container", "all at once", "nothing reported"],
@@ -49,19 +49,19 @@ def test_no_sequence_of_fingerprints_alone_denies(seen: list[Baseline]) -> None:
     signals: tuple[risk.Signal, ...] = ()
     for fingerprint in seen:
         signals = risk.merge(signals, risk.changes(Baseline("a", "a", "a"), fingerprint, NOW))
-    assert risk.score(signals) < risk.DENY_RISK
+    assert risk.score(signals) < risk.KILL_RISK
 
 
 def test_a_moved_session_that_tries_forbidden_paths_is_denied() -> None:
     moved = risk.changes(HOME, Baseline("elsewhere", "mallory", "2.1.0"), NOW)
-    assert risk.ASK_RISK <= risk.score(moved) < risk.DENY_RISK
-    assert risk.score(risk.merge(moved, refusals(3))) >= risk.DENY_RISK
+    assert risk.ASK_RISK <= risk.score(moved) < risk.KILL_RISK
+    assert risk.score(risk.merge(moved, refusals(3))) >= risk.KILL_RISK
 
 
 def test_refusals_alone_ask_and_never_deny() -> None:
     assert risk.score(refusals(1)) < 0.05
     assert risk.score(refusals(20)) < risk.FLAG_RISK
-    assert risk.ASK_RISK <= risk.score(refusals(255)) < risk.DENY_RISK
+    assert risk.ASK_RISK <= risk.score(refusals(255)) < risk.KILL_RISK
     assert risk.refused_inputs_weight(10**9) == risk.WEIGHT_REFUSED_INPUTS_MAX
 
 
@@ -89,10 +89,12 @@ def test_cleared_changes_stay_cleared_and_refusals_start_again() -> None:
 
 def test_the_evidence_of_one_session_is_bounded() -> None:
     signals: tuple[risk.Signal, ...] = ()
-    for number in range(risk.SIGNALS_PER_SESSION_MAX * 2):
+    for number in range(risk.SIGNALS_PER_CODE_MAX * 2):
         signals = risk.merge(signals, risk.changes(HOME, replace(HOME, host=f"host{number}"), NOW))
-    assert len(signals) == risk.SIGNALS_PER_SESSION_MAX
+    assert len(signals) == risk.SIGNALS_PER_CODE_MAX
+    more = risk.merge(signals, (risk.refused_input("command_refused", NOW),))
+    assert len(more) == risk.SIGNALS_PER_CODE_MAX + 1, "one kind keeps no other out"
 
 
 def test_fingerprints_hold_no_control_characters() -> None:
-    assert risk.baseline_of(Fingerprint(host="a\x00b\x1b[2J", user="")) == Baseline("a�b�[2J")
+    assert risk.baseline_of(Fingerprint(host="a\x00b\x1b[2J", user=""), None) == Baseline("a�b�[2J")

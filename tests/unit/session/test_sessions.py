@@ -101,7 +101,7 @@ def test_risk_asks_then_denies_and_revive_lets_it_go_on() -> None:
 
 def test_a_session_past_the_kill_risk_is_killed_once_and_revived_for_good() -> None:
     """The first killer stays; the evidence a person looked at does not kill again."""
-    moved = replace(session_of(seen(0, host="a"), seen(1, host="b")), risk=risk.DENY_RISK)
+    moved = replace(session_of(seen(0, host="a"), seen(1, host="b")), risk=risk.KILL_RISK)
     killed = sessions.judged(moved, at=NOW)
     assert (killed.state, killed.killed_by) == (SessionState.KILLED, sessions.AUTOMATIC_KILLER)
     assert "a became b" in (killed.kill_reason or "")
@@ -110,7 +110,7 @@ def test_a_session_past_the_kill_risk_is_killed_once_and_revived_for_good() -> N
     assert sessions.judged(sessions.observed(revived, seen(2, host="b")), at=NOW).state is SessionState.ACTIVE
 
 
-@given(st.floats(min_value=0.0, max_value=risk.DENY_RISK, exclude_max=True))
+@given(st.floats(min_value=0.0, max_value=risk.KILL_RISK, exclude_max=True))
 def test_nothing_below_the_kill_risk_kills(value: float) -> None:
     session = replace(session_of(seen(0)), risk=value)
     assert sessions.judged(session, at=NOW) == session

@@ -11,6 +11,7 @@ from hookbus.platform.health import Check
 from hookbus.platform.service import Service, run
 from hookbus.platform.settings import load
 from hookbus.session.agent_requests import AgentRequests
+from hookbus.session.forgetting import Forgetting
 from hookbus.session.handlers import EventHandlers, utc_now
 from hookbus.session.key_bucket import KeySync, NatsKeyBucket
 from hookbus.session.people.accounts import Accounts
@@ -35,7 +36,7 @@ def build(settings: SessionSettings) -> Service:
     database = Database(SERVICE, settings)
     key_sync = KeySync(database, NatsKeyBucket(broker))
     relay = Relay(database, Publisher(broker), key_sync)
-    events = EventHandlers(database, wake=relay.wake)
+    events = EventHandlers(database, wake=relay.wake, thresholds=settings.thresholds)
     subscribe_batches(broker, SESSION_HOOKS, events.hooks)
     subscribe_batches(broker, SESSION_SECURITY, events.security)
     reader = SessionReader(database)
@@ -52,7 +53,9 @@ def build(settings: SessionSettings) -> Service:
     logins = Logins(parts)
     accounts = _accounts(parts, logins, settings)
     server = RpcServer(broker, SERVICE)
-    Requests(database, key_sync, reader, wake=relay.wake, logins=logins).register(server)
+    Requests(database, key_sync, reader, wake=relay.wake, logins=logins, thresholds=settings.thresholds).register(
+        server
+    )
     AgentRequests(database).register(server)
     logins.register(server)
     accounts.register(server)
@@ -72,6 +75,7 @@ def build(settings: SessionSettings) -> Service:
             parts.signer.refresh_forever,
             parts.sync.sync_forever,
             logins.forget_forever,
+            Forgetting(database).forget_forever,
         ),
     )
 

@@ -2,6 +2,7 @@
 printed. One transaction a batch."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -12,12 +13,12 @@ from hookbus.contracts.events import Event
 from hookbus.platform.bus.consumer import Ack, Delivery, Poison, Verdict
 from hookbus.platform.database.engine import Database, is_transient
 from hookbus.session import security_events
-from hookbus.session.domain import sessions, terminals
+from hookbus.session.domain import counting, sessions, terminals
 from hookbus.session.domain.observe import Reading, UnreadablePayloadError, read_hook, read_security
-from hookbus.session.domain.risk import FLAG_RISK, in_words
+from hookbus.session.domain.risk import DEFAULT_THRESHOLDS, Thresholds, in_words, moved
 from hookbus.session.domain.sessions import Observation, Session
 from hookbus.session.domain.terminals import Output, Terminal, TerminalChange
-from hookbus.session.repository import agent_records
+from hookbus.session.repository import agent_records, assessments
 from hookbus.session.repository import sessions as session_rows
 from hookbus.session.repository import terminals as terminal_rows
 
@@ -37,8 +38,16 @@ class EventHandlers:
     ``wake`` is called after a commit that queued security events.
     """
 
-    def __init__(self, database: Database, *, wake: Callable[[], None], now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        wake: Callable[[], None],
+        thresholds: Thresholds = DEFAULT_THRESHOLDS,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._database = database
+        self._thresholds = thresholds
         self._wake = wake
         self._now = now
 
@@ -55,8 +64,11 @@ class EventHandlers:
         verdicts: list[Verdict] = [Ack()] * len(deliveries)
         readings: dict[int, Reading] = {}
         for index, delivery in enumerate(deliveries):
+            if delivery.event.time < now - counting.AGE_MAX:
+                log.info("too old to be counted", stream=delivery.stream, event_id=delivery.event.id)
+                continue
             try:
-                reading = read(delivery.event, now)
+                reading = replace(read(delivery.event, now), kept_until=counting.kept_until(delivery.event.time, now))
             except UnreadablePayloadError as error:
                 verdicts[index] = Poison(str(error))
             else:
@@ -88,7 +100,7 @@ class EventHandlers:
 
     async def _store(self, stream: str, readings: Sequence[Reading]) -> None:
         async with self._database.begin() as connection:
-            fresh = await session_rows.count_once(connection, stream, (reading.event_id for reading in readings))
+            fresh = await session_rows.count_once(connection, stream, {r.event_id: r.kept_until for r in readings})
             # An id may come twice in one batch, too: the first reading of it is the one that counts.
             once = {reading.event_id: reading for reading in reversed(readings) if reading.event_id in fresh}
             new = list(reversed(once.values()))
@@ -106,23 +118,41 @@ class EventHandlers:
         await session_rows.open_absent(connection, openings.values())
         before = await session_rows.lock(connection, openings)
         now = self._now()
-        after = {name: sessions.judged(session, at=now) for name, session in _fold(before, observations).items()}
+        limits = self._thresholds
+        folded = _fold(before, observations).items()
+        after = {name: sessions.judged(session, at=now, thresholds=limits) for name, session in folded}
         await session_rows.save(connection, after.values())
         for session in after.values():
-            codes: list[str] = []
-            if before[session.id].risk < FLAG_RISK <= session.risk:
-                codes.append(security_events.SESSION_FLAGGED)
-            if before[session.id].killed_at is None and session.killed_at is not None:
-                codes.append(security_events.SESSION_KILLED)
-            for code in codes:
-                await security_events.about_session(
-                    connection,
-                    code,
-                    session,
-                    actor=security_events.SOURCE,
-                    reason=in_words(session.signals),
-                    at=now,
-                )
+            await self._tell(connection, before[session.id], session, now)
+
+    async def _tell(self, connection: AsyncConnection, before: Session, session: Session, now: datetime) -> None:
+        """Store and announce what an event did to a session's risk."""
+        level = self._thresholds.level(session.risk)
+        if moved(before.signals, session.signals):
+            await assessments.add(
+                connection,
+                session_id=session.id,
+                subject=session.agent_id,
+                risk=session.risk,
+                level=level,
+                signals=session.signals,
+                at=now,
+            )
+            await security_events.about_risk(connection, session, level, at=now)
+        codes: list[str] = []
+        if before.risk < self._thresholds.flag <= session.risk:
+            codes.append(security_events.SESSION_FLAGGED)
+        if before.killed_at is None and session.killed_at is not None:
+            codes.append(security_events.SESSION_KILLED)
+        for code in codes:
+            await security_events.about_session(
+                connection,
+                code,
+                session,
+                actor=security_events.SOURCE,
+                reason=in_words(session.signals),
+                at=now,
+            )
 
 
 def _fold(before: dict[str, Session], observations: Iterable[Observation]) -> dict[str, Session]:

@@ -25,11 +25,13 @@ from hookbus.contracts.session import (
     SessionRequest,
     SessionView,
 )
+from hookbus.platform import telemetry
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.platform.database.engine import Database, is_transient
 from hookbus.session import security_events
 from hookbus.session.domain import cursor, keys, people, risk, sessions
 from hookbus.session.domain.keys import RandomBytes
+from hookbus.session.domain.risk import DEFAULT_THRESHOLDS, Thresholds
 from hookbus.session.domain.sessions import Session
 from hookbus.session.handlers import utc_now
 from hookbus.session.key_bucket import KeySync
@@ -54,12 +56,14 @@ class Requests:
         *,
         wake: Callable[[], None],
         logins: Logins | None = None,
+        thresholds: Thresholds = DEFAULT_THRESHOLDS,
         now: Callable[[], datetime] = utc_now,
         random_bytes: RandomBytes = os.urandom,
     ) -> None:
         self._database = database
         self._reader = reader
         self._logins = logins
+        self._thresholds = thresholds
         # Single reads need no transaction, which saves two round trips.
         self._reading = database.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._key_sync = key_sync
@@ -85,7 +89,10 @@ class Requests:
         if request.session is None:
             return sessions.assessed(None, risk.Baseline(), now)
         found = await self._read(request.session)
-        return sessions.assessed(found, risk.baseline_of(request.fingerprint), now)
+        seen = risk.baseline_of(request.fingerprint, request.network)
+        answer = sessions.assessed(found, seen, now, self._thresholds)
+        telemetry.mark({"hookbus.risk": answer.risk, "hookbus.risk_level": self._thresholds.level(answer.risk).value})
+        return answer
 
     async def show(self, request: SessionRequest) -> SessionView:
         """One session with its evidence."""
@@ -95,7 +102,7 @@ class Requests:
             if person is None:
                 raise _no_session(request.id)
             return person
-        return found.view(explain=True)
+        return found.view(explain=True, thresholds=self._thresholds)
 
     async def list(self, request: SessionListRequest) -> SessionListReply:
         """A page of sessions, newest last-seen first."""
@@ -113,7 +120,7 @@ class Requests:
             raise away(error) from error
         full = len(page) == request.page_items_max
         return SessionListReply(
-            sessions=tuple(session.view(explain=False) for session in page),
+            sessions=tuple(session.view(explain=False, thresholds=self._thresholds) for session in page),
             cursor=cursor.encode(page[-1].last_seen_at, page[-1].id) if full else None,
         )
 
@@ -233,7 +240,7 @@ class Requests:
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise away(error) from error
         self._wake()
-        return after.view(explain=True)
+        return after.view(explain=True, thresholds=self._thresholds)
 
 
 def _no_session(session_id: str) -> ProblemError:

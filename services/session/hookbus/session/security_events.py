@@ -1,7 +1,7 @@
 """The security events this service publishes about its own acts."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -12,7 +12,7 @@ from hookbus.contracts.events import Event, type_of_security
 from hookbus.contracts.subjects import security_subject
 from hookbus.platform import telemetry
 from hookbus.session.domain.keys import StoredKey
-from hookbus.session.domain.risk import standing
+from hookbus.session.domain.risk import Level, Signal, explained, standing
 from hookbus.session.domain.sessions import Session
 from hookbus.session.repository import outbox
 
@@ -21,6 +21,7 @@ SESSION_REVIVED: Final = "session_revived"
 SESSION_FLAGGED: Final = "session_flagged"
 KEY_CREATED: Final = "key_created"
 KEY_REVOKED: Final = "key_revoked"
+RISK_ASSESSED: Final = "risk_assessed"
 LOGIN_SUCCEEDED: Final = "login_succeeded"
 LOGIN_FAILED: Final = "login_failed"
 LOGIN_LOCKED: Final = "login_locked"
@@ -51,6 +52,22 @@ async def about_session(
         "signals": [signal.words for signal in standing(session.signals)],
     }
     await _add(connection, code, session.agent_id, data, at, session=session.id, project=session.project)
+
+
+async def about_risk(connection: AsyncConnection, session: Session, level: Level, *, at: datetime) -> None:
+    """Queue what an agent's session was assessed at in the transaction that stores it."""
+    data: dict[str, JsonValue] = {"session": session.id, **risk_data(session.risk, level, session.signals)}
+    await _add(connection, RISK_ASSESSED, session.agent_id, data, at, session=session.id, project=session.project)
+
+
+def risk_data(risk: float, level: Level, signals: Iterable[Signal]) -> dict[str, JsonValue]:
+    """An assessment as the log keeps it: the standing evidence with what each piece adds."""
+    told: list[JsonValue] = [
+        {"code": view.code, "weight": view.weight, "contribution": view.contribution, "words": view.words}
+        for view in explained(signals)
+        if view.cleared_at is None
+    ]
+    return {"risk": round(risk, 4), "level": level.value, "signals": told}
 
 
 async def about_key(connection: AsyncConnection, code: str, key: StoredKey, *, actor: str, at: datetime) -> None:

@@ -90,6 +90,10 @@ class Event(OpenModel):
     """On a pre-task that was decided: allow, deny or ask."""
     decisioncode: Tag | None = None
     reservation: ReservationId | None = None
+    inputtags: Tag | None = None
+    """On a pre-task that was decided: signs of injection in its input, such as ``sqli,xss``."""
+    clientnetwork: Tag | None = None
+    """The network a gateway took the event from, such as ``192.0.2.0/24`` or ``2001:db8:1::/48``."""
     data: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -22,6 +22,8 @@ class Fingerprint(OpenModel):
     host: Reported | None = None
     user: Reported | None = None
     agent_version: Reported | None = None
+    network: Reported | None = None
+    """The network it came from, where a baseline is shown: the gateway's word, never a hook's own."""
 
 
 class SessionStart(OpenModel):

@@ -35,6 +35,10 @@ class KeyScope(StrEnum):
     ADMIN = "admin"
 
 
+Network = Annotated[
+    str, StringConstraints(strict=True, max_length=limits.IDENTIFIER_CHARS_MAX, pattern=r"^[0-9a-f.:/]+$")
+]
+Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 KeyId = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9]{12}$")]
 KeyName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64, pattern=WITHOUT_NUL)]
 
@@ -119,15 +123,21 @@ class AssessRequest(WireModel):
     session: SessionId | None = None
     event_id: EventId
     fingerprint: Fingerprint | None = None
+    network: Network | None = None
+    """Where the gateway saw the request come from."""
 
 
 class AssessReply(WireModel):
-    """``decision`` and ``code`` are values of :mod:`hookbus.contracts.decisions`."""
+    """``decision`` and ``code`` are values of :mod:`hookbus.contracts.decisions`.
+
+    ``budget_share`` is what the agent has of its limits while the session is this risky.
+    """
 
     decision: str
     code: str
     reason: str
     risk: Risk = 0.0
+    budget_share: Share = 1.0
 
 
 class SignalView(WireModel):
@@ -135,18 +145,29 @@ class SignalView(WireModel):
 
     code: str
     weight: float
+    contribution: float = 0.0
+    """What the risk would fall by without it."""
     evidence: str
     words: str
     occurrences: int
     seen_at: UtcTime
     cleared_at: UtcTime | None = None
-    """Set when a person revived the session and so vouched for it; it then adds nothing."""
+    """Set when a person vouched for it (they revived the session, or gave their password again), or when a burst grew
+    old; it then adds nothing."""
+
+
+class SessionKind(StrEnum):
+    """Whose session it is."""
+
+    AGENT = "agent"
+    PERSON = "person"
 
 
 class SessionView(WireModel):
-    """One agent session."""
+    """One session of an agent or of a person; then ``agent_id`` is ``user:<name>``, and ``events`` counts refreshes."""
 
     id: SessionId
+    kind: SessionKind = SessionKind.AGENT
     agent_id: str
     project: ScopeName | None = None
     state: SessionState
@@ -159,6 +180,10 @@ class SessionView(WireModel):
     killed_at: UtcTime | None = None
     killed_by: str | None = None
     kill_reason: str | None = None
+    budget_share: Share = 1.0
+    """What the agent has of its limits while the session's risk is what it is."""
+    confirm_required: bool = False
+    """A person's session: it opens nothing until its password was given again."""
     signals: tuple[SignalView, ...] = ()
     """Why the risk is what it is, heaviest first; filled by ``show``, ``kill`` and ``revive``, empty in ``list``."""
 

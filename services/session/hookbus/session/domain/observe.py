@@ -1,7 +1,8 @@
 """An event off the bus, read as what it says about its session and its terminals."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -12,12 +13,16 @@ from hookbus.contracts.payloads import (
     TerminalClosed,
     TerminalOpened,
     TerminalOutput,
+    Usage,
+    total_tokens,
 )
 from hookbus.session.domain import risk
 from hookbus.session.domain.agent_records import Note, Objection, note_of, objection_of
 from hookbus.session.domain.risk import Baseline
 from hookbus.session.domain.sessions import Observation
 from hookbus.session.domain.terminals import Output, TerminalChange, storable
+
+FOR_EVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class UnreadablePayloadError(ValueError):
@@ -33,6 +38,8 @@ class Reading:
     terminal: TerminalChange | None = None
     note: Note | None = None
     objection: Objection | None = None
+    kept_until: datetime = FOR_EVER
+    """How long its id is remembered as counted."""
 
     @property
     def concerns_nothing(self) -> bool:
@@ -67,6 +74,8 @@ def read_hook(event: Event, now: datetime) -> Reading:
             project=event.project,
             seen=_fingerprint(event),
             ends=kind is Kind.SESSION_END,
+            tokens=_new_tokens(payload),
+            signals=risk.tagged_input(event.inputtags, at),
         )
     return Reading(event.id, session, _terminal(event, payload, at), note=note_of(event, at))
 
@@ -86,9 +95,16 @@ def read_security(event: Event, now: datetime) -> Reading:
 def _fingerprint(event: Event) -> Baseline:
     """The fingerprint any kind of event may carry; one that cannot be read says nothing."""
     try:
-        return risk.baseline_of(Fingerprint.model_validate(event.data["fingerprint"]))
+        return risk.baseline_of(Fingerprint.model_validate(event.data["fingerprint"]), event.clientnetwork)
     except (KeyError, ValidationError):
-        return Baseline()
+        return Baseline(network=event.clientnetwork)
+
+
+def _new_tokens(payload: object) -> int:
+    if not isinstance(payload, Usage):
+        return 0
+    total = total_tokens(payload)
+    return total if payload.tokens_used is not None else total - payload.cache_read_tokens
 
 
 def _terminal(event: Event, payload: object, at: datetime) -> TerminalChange | None:

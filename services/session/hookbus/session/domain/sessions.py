@@ -6,8 +6,9 @@ from typing import Final
 
 from hookbus.contracts.decisions import DecisionCode, Verdict
 from hookbus.contracts.session import AssessReply, SessionState, SessionView
-from hookbus.session.domain import risk
-from hookbus.session.domain.risk import NOTHING_KNOWN, Baseline, Signal
+from hookbus.session.domain import burst, risk
+from hookbus.session.domain.burst import CALM, Bursts
+from hookbus.session.domain.risk import DEFAULT_THRESHOLDS, NOTHING_KNOWN, Baseline, Signal, Thresholds
 
 AUTOMATIC_KILLER: Final = "hookbus"
 KILL_REASON_CHARS_MAX: Final = 1_000
@@ -27,6 +28,8 @@ class Observation:
     seen: Baseline = NOTHING_KNOWN
     ends: bool = False
     counts: bool = True
+    tokens: int = 0
+    """New tokens that the event reports: what was read from a cache costs next to nothing and comes in floods."""
     signals: tuple[Signal, ...] = ()
 
 
@@ -51,6 +54,7 @@ class Session:
     killed_at: datetime | None = None
     killed_by: str | None = None
     kill_reason: str | None = None
+    bursts: Bursts = CALM
     signals: tuple[Signal, ...] = ()
 
     @property
@@ -62,10 +66,9 @@ class Session:
             return SessionState.ENDED
         return SessionState.ACTIVE
 
-    def view(self, *, explain: bool) -> SessionView:
+    def view(self, *, explain: bool, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> SessionView:
         """The session as it travels; with its evidence where ``explain``."""
         state = self.state
-        ordered = sorted(self.signals, key=lambda s: (s.cleared_at is not None, -s.weight, s.code, s.key))
         return SessionView(
             id=self.id,
             agent_id=self.agent_id,
@@ -80,7 +83,8 @@ class Session:
             killed_at=self.killed_at,
             killed_by=self.killed_by,
             kill_reason=self.kill_reason,
-            signals=tuple(signal.view() for signal in ordered) if explain else (),
+            budget_share=thresholds.budget_share(self.risk),
+            signals=risk.explained(self.signals) if explain else (),
         )
 
 
@@ -98,7 +102,11 @@ def opened(seen: Observation) -> Session:
 def observed(session: Session, seen: Observation) -> Session:
     """The session after one event. A late event never moves a time back and never reopens what ended after it."""
     found = risk.changes(session.baseline, seen.seen, seen.at) + seen.signals
-    signals = risk.merge(session.signals, found)
+    bursts = session.bursts
+    if seen.counts:
+        bursts = bursts.seen(seen.at, seen.tokens, seen.seen.host)
+        found += burst.signals(bursts, seen.at)
+    signals = risk.merge(risk.aged(session.signals, seen.at), found)
     ended_at, active_at = session.ended_at, session.active_at
     if seen.ends:
         ended_at = seen.at if ended_at is None else max(ended_at, seen.at)
@@ -112,6 +120,7 @@ def observed(session: Session, seen: Observation) -> Session:
         events=session.events + (1 if seen.counts else 0),
         active_at=active_at,
         ended_at=ended_at,
+        bursts=bursts,
         signals=signals,
         risk=risk.score(signals),
     )
@@ -124,12 +133,12 @@ def killed(session: Session, *, by: str, reason: str, at: datetime) -> Session:
     return replace(session, killed_at=at, killed_by=by or "unknown", kill_reason=reason or "no reason given")
 
 
-def judged(session: Session, *, at: datetime) -> Session:
-    """The session after its evidence was weighed: one past :data:`risk.DENY_RISK` is killed, until a person revives it.
+def judged(session: Session, *, at: datetime, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Session:
+    """The session after its evidence was weighed: one past the kill threshold is killed, until a person revives it.
 
     A denial at assess lasts as long as the evidence is shown; a kill outlasts it, and is in the log under its reason.
     """
-    if session.risk < risk.DENY_RISK:
+    if session.risk < thresholds.kill:
         return session
     reason = f"its risk reached {session.risk:.2f}. {risk.in_words(session.signals)}"
     return killed(session, by=AUTOMATIC_KILLER, reason=reason[:KILL_REASON_CHARS_MAX], at=at)
@@ -147,20 +156,27 @@ def revived(session: Session, *, at: datetime) -> Session:
     return replace(session, killed_at=None, killed_by=None, kill_reason=None, signals=signals, risk=risk.score(signals))
 
 
-def assessed(session: Session | None, seen: Baseline, at: datetime) -> AssessReply:
+def assessed(
+    session: Session | None, seen: Baseline, at: datetime, thresholds: Thresholds = DEFAULT_THRESHOLDS
+) -> AssessReply:
     """What a pre-task of this session is answered. ``seen`` counts at once, before its event is stored.
 
     A session nobody has seen yet is allowed: its first event opens it.
     """
     if session is None:
         return AssessReply(decision=Verdict.ALLOW, code=DecisionCode.OK, reason="", risk=0.0)
-    signals = risk.merge(session.signals, risk.changes(session.baseline, seen, at))
+    signals = risk.merge(risk.aged(session.signals, at), risk.changes(session.baseline, seen, at))
     value = round(risk.score(signals), 4)
+    share = thresholds.budget_share(value)
     if session.killed_at is not None:
         reason = f"Session {session.id} was killed by {session.killed_by}: {session.kill_reason}."
-        return AssessReply(decision=Verdict.DENY, code=DecisionCode.SESSION_TERMINATED, reason=reason, risk=value)
-    if value < risk.ASK_RISK:
+        return AssessReply(
+            decision=Verdict.DENY, code=DecisionCode.SESSION_TERMINATED, reason=reason, risk=value, budget_share=share
+        )
+    if value < min(thresholds.ask, thresholds.tighten):
         return AssessReply(decision=Verdict.ALLOW, code=DecisionCode.OK, reason="", risk=value)
-    verdict = Verdict.DENY if value >= risk.DENY_RISK else Verdict.ASK
     reason = f"The risk of session {session.id} is {value:.2f}. {risk.in_words(signals)}"
-    return AssessReply(decision=verdict, code=DecisionCode.SESSION_RISK, reason=reason, risk=value)
+    if value < thresholds.ask:
+        return AssessReply(decision=Verdict.ALLOW, code=DecisionCode.OK, reason=reason, risk=value, budget_share=share)
+    verdict = Verdict.DENY if value >= thresholds.kill else Verdict.ASK
+    return AssessReply(decision=verdict, code=DecisionCode.SESSION_RISK, reason=reason, risk=value, budget_share=share)

@@ -1,6 +1,7 @@
 """SQL of ``session.sessions``, ``session.assessments`` and ``session.counted_events``."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Final
@@ -9,12 +10,14 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hookbus.contracts.session import SessionState
+from hookbus.session.domain.burst import Bursts
 from hookbus.session.domain.risk import Baseline, Signal, SignalCode
 from hookbus.session.domain.sessions import Session
 
 _COLUMNS: Final = """
     s.id, s.agent_id, s.project, s.risk, s.baseline_host, s.baseline_user, s.baseline_agent_version, s.opened_at,
-    s.last_seen_at, s.events, s.active_at, s.ended_at, s.killed_at, s.killed_by, s.kill_reason
+    s.last_seen_at, s.events, s.active_at, s.ended_at, s.killed_at, s.killed_by, s.kill_reason,
+    s.baseline_network, s.pace
 """
 
 _READ: Final = text(f"""
@@ -26,9 +29,15 @@ _READ: Final = text(f"""
 _LOCK: Final = text("SELECT id FROM session.sessions WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR UPDATE")
 
 _COUNT_ONCE: Final = text("""
-    INSERT INTO session.counted_events (stream, event_id)
-    SELECT :stream, id FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id
-    ON CONFLICT DO NOTHING RETURNING event_id
+    INSERT INTO session.counted_events (stream, event_id, kept_until)
+    SELECT :stream, id, until FROM unnest(CAST(:ids AS text[]), CAST(:until AS timestamptz[])) AS new (id, until)
+    ORDER BY id ON CONFLICT DO NOTHING RETURNING event_id
+""")
+
+_FORGET_COUNTED: Final = text("""
+    DELETE FROM session.counted_events WHERE (stream, event_id) IN (
+        SELECT stream, event_id FROM session.counted_events WHERE kept_until < :now ORDER BY kept_until LIMIT :items_max
+    )
 """)
 
 _OPEN: Final = text("""
@@ -43,14 +52,14 @@ _SAVE: Final = text("""
         project = new.project, risk = new.risk, baseline_host = new.host, baseline_user = new.usr,
         baseline_agent_version = new.version, last_seen_at = new.last_seen_at, events = new.events,
         active_at = new.active_at, ended_at = new.ended_at, killed_at = new.killed_at, killed_by = new.killed_by,
-        kill_reason = new.kill_reason
+        kill_reason = new.kill_reason, baseline_network = new.network, pace = new.pace
     FROM unnest(
         CAST(:ids AS text[]), CAST(:projects AS text[]), CAST(:risks AS float8[]), CAST(:hosts AS text[]),
         CAST(:users AS text[]), CAST(:versions AS text[]), CAST(:seen AS timestamptz[]), CAST(:events AS bigint[]),
         CAST(:active AS timestamptz[]), CAST(:ended AS timestamptz[]), CAST(:killed AS timestamptz[]),
-        CAST(:killers AS text[]), CAST(:reasons AS text[])
+        CAST(:killers AS text[]), CAST(:reasons AS text[]), CAST(:networks AS text[]), CAST(:paces AS jsonb[])
     ) AS new (id, project, risk, host, usr, version, last_seen_at, events, active_at, ended_at, killed_at, killed_by,
-              kill_reason)
+              kill_reason, network, pace)
     WHERE s.id = new.id
 """)
 
@@ -77,11 +86,18 @@ _LIST: Final = text(f"""
 """)  # noqa: S608 - a constant list of columns
 
 
-async def count_once(connection: AsyncConnection, stream: str, event_ids: Iterable[str]) -> frozenset[str]:
-    """Mark events as counted; returns those that were not before. Ids are per stream: a hook event cannot take a
-    security event's id and so hide it."""
-    rows = await connection.execute(_COUNT_ONCE, {"stream": stream, "ids": sorted(set(event_ids))})
+async def count_once(connection: AsyncConnection, stream: str, events: Mapping[str, datetime]) -> frozenset[str]:
+    """Mark events as counted, each until its moment; returns those that were not before. Ids are per stream: a hook
+    event cannot take a security event's id and so hide it."""
+    ids = sorted(events)
+    parameters = {"stream": stream, "ids": ids, "until": [events[name] for name in ids]}
+    rows = await connection.execute(_COUNT_ONCE, parameters)
     return frozenset(str(row.event_id) for row in rows)
+
+
+async def forget_counted(connection: AsyncConnection, *, now: datetime, items_max: int) -> int:
+    """Forget events that are kept no longer; returns how many."""
+    return (await connection.execute(_FORGET_COUNTED, {"now": now, "items_max": items_max})).rowcount
 
 
 async def read(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Session]:
@@ -142,6 +158,8 @@ async def save(connection: AsyncConnection, sessions: Iterable[Session]) -> None
             "killed": [s.killed_at for s in changed],
             "killers": [s.killed_by for s in changed],
             "reasons": [s.kill_reason for s in changed],
+            "networks": [s.baseline.network for s in changed],
+            "paces": [json.dumps(s.bursts.stored()) for s in changed],
         },
     )
     signals = [(s.id, signal) for s in changed for signal in s.signals]
@@ -189,7 +207,9 @@ def _session(row: RowMapping, signals: tuple[Signal, ...]) -> Session:
         opened_at=row["opened_at"],
         last_seen_at=row["last_seen_at"],
         project=row["project"],
-        baseline=Baseline(row["baseline_host"], row["baseline_user"], row["baseline_agent_version"]),
+        baseline=Baseline(
+            row["baseline_host"], row["baseline_user"], row["baseline_agent_version"], row["baseline_network"]
+        ),
         risk=row["risk"],
         events=row["events"],
         active_at=row["active_at"],
@@ -197,6 +217,7 @@ def _session(row: RowMapping, signals: tuple[Signal, ...]) -> Session:
         killed_at=row["killed_at"],
         killed_by=row["killed_by"],
         kill_reason=row["kill_reason"],
+        bursts=Bursts.read(row["pace"]),
         signals=signals,
     )
 
