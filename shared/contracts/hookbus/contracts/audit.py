@@ -1,7 +1,6 @@
 """Requests and replies of the audit service. Hashes are lower-case hex unless a C2SP text format says otherwise."""
 
 from enum import StrEnum
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, JsonValue, model_validator
