@@ -26,7 +26,7 @@ PRE: dict[str, Any] = {
 POST: dict[str, Any] = {**PRE, "hook_event_name": "PostToolUse", "tool_response": {"stdout": "x"}}
 GENERIC_PRE = {"task_id": "t1", "assigned_agent": "coder", "kind": "pre-task"}
 NOWHERE = "http://127.0.0.1:9"
-SLACK_S = 2.0
+SLACK_S = 5.0
 """What a loaded machine may add to a deadline."""
 
 

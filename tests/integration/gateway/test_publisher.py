@@ -14,6 +14,8 @@ from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.subjects import hook_subject
 from hookbus.platform.bus.publisher import BATCH_EVENTS_MAX, PUBLISH_DEADLINE_S, Publisher
 
+SLACK_S = 5.0
+"""What a loaded machine may add to a deadline."""
 AGENT = "publisher"
 SUBJECT = hook_subject(Kind.PROMPT, AGENT)
 
@@ -79,7 +81,7 @@ async def test_what_cannot_be_stored_is_a_problem(nats_server: NatsFixture) -> N
             await publisher.publish(event(), "rpc.nobody.listens")
         assert caught.value.problem.code is ProblemCode.UNAVAILABLE
         assert caught.value.problem.retry_after_s is not None
-        assert time.monotonic() - began < PUBLISH_DEADLINE_S + 0.5
+        assert time.monotonic() - began < PUBLISH_DEADLINE_S + SLACK_S
     finally:
         await broker.stop()
 
@@ -97,7 +99,7 @@ async def test_a_bus_that_comes_back_in_time_is_waited_for(own_nats_server: Nats
         began = time.monotonic()
         with pytest.raises(ProblemError):
             await publisher.publish(event(), SUBJECT)
-        assert time.monotonic() - began < PUBLISH_DEADLINE_S + 0.5
+        assert time.monotonic() - began < PUBLISH_DEADLINE_S + SLACK_S
         await asyncio.to_thread(own_nats_server.start)
         deadline = time.monotonic() + 10
         while True:

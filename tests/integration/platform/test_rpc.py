@@ -79,8 +79,8 @@ async def test_a_call_while_the_bus_is_away_fails_at_once(own_nats_server: NatsF
         await eventually(lambda: not broker.connection.is_connected)
         begin_s = time.monotonic()
         with pytest.raises(ProblemError) as away:
-            await client.call("budget", "release", request(), ReleaseReply)
+            await client.call("budget", "release", request(), ReleaseReply, timeout_s=30)
         assert away.value.problem.code is ProblemCode.UNAVAILABLE
         assert away.value.problem.retry_after_s is not None
-        assert time.monotonic() - begin_s < 0.5
+        assert time.monotonic() - begin_s < 15
         own_nats_server.start()
