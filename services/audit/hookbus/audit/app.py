@@ -4,10 +4,12 @@ import sys
 
 from hookbus.audit.handlers import EventHandlers
 from hookbus.audit.log import Log
+from hookbus.audit.pruning import Pruning
 from hookbus.audit.reads import ReadRecorder
 from hookbus.audit.requests.administering import AdministrationRequests
 from hookbus.audit.requests.proving import ProvingRequests
 from hookbus.audit.requests.reading import ReadingRequests
+from hookbus.audit.retention import retain_forever
 from hookbus.audit.settings import AuditSettings, prepare_secrets
 from hookbus.audit.signing.files import KeyFileError
 from hookbus.platform.bus.checks import bus_check, consumer_check
@@ -36,7 +38,8 @@ def build(settings: AuditSettings) -> Service:
         server
     )
     ProvingRequests(database, log).register(server)
-    AdministrationRequests(database, log).register(server)
+    pruning = Pruning(database)
+    AdministrationRequests(database, log, pruning).register(server)
 
     async def signing() -> None:
         refused = log.opened.publisher.refused
@@ -45,6 +48,10 @@ def build(settings: AuditSettings) -> Service:
 
     async def append() -> None:
         await log.lead_forever(loops)
+
+    async def retain() -> None:
+        if settings.audit_retention_days is not None:
+            await retain_forever(log, pruning, settings.audit_retention_days)
 
     return Service(
         SERVICE,
@@ -57,7 +64,7 @@ def build(settings: AuditSettings) -> Service:
             Check("signer", signing),
         ),
         on_stop=(database.close, log.close),
-        tasks=(append,),
+        tasks=(append,) if settings.audit_retention_days is None else (append, retain),
     )
 
 

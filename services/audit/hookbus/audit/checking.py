@@ -13,6 +13,7 @@ from hookbus.audit.inspection import FaultError
 from hookbus.audit.keyring import Keyring
 from hookbus.audit.keys import KeyEncryptionKey
 from hookbus.audit.note import Checkpoint, NoteInvalidError
+from hookbus.audit.pruned import absorb_pruned, read_record
 from hookbus.audit.repository import leading, reading
 from hookbus.audit.stretches import Order, Stretch, inspect, work
 from hookbus.audit.tiles import TILE_WIDTH
@@ -74,6 +75,8 @@ async def check_log(
         progress: told after each chunk.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        # Before the snapshot: a partition dropped after it would be missing without a record in it.
+        await reading.hold_partitions(connection)
         state = await leading.read_state(connection)
         if state is None:
             return Finding(0, b"", 0, FaultError(None, "the log has no state: it was removed or never created"))
@@ -81,9 +84,11 @@ async def check_log(
         try:
             _require_same_log(state, trust.origin)
             stored = await _stored_checkpoints(connection, trust)
-            verifier = LogVerifier(
-                state.log_id, [*stored, *trust.handed_over, *remembered], decrypt=means.keyring is not None
-            )
+            pruned = await read_record(connection, trust)
+            known = [*stored, *trust.handed_over, *remembered, *([] if pruned is None else [pruned.checkpoint])]
+            verifier = LogVerifier(state.log_id, known, decrypt=means.keyring is not None)
+            if pruned is not None:
+                await absorb_pruned(connection, verifier, pruned, STRETCH_ENTRIES)
             await _walk(connection, verifier, means, state, progress)
             verifier.finish(size=state.frontier.size, tiles_stored=await reading.count_tiles(connection))
             _require_root(state, verifier.root)
@@ -118,7 +123,7 @@ async def _walk(
     kek = None if means.keyring is None else await means.keyring.current_kek(connection)
     async with _Workers(connection, means, state, kek) as workers:
         waiting: deque[_Pending] = deque()
-        for first in range(0, size, STRETCH_ENTRIES):
+        for first in range(verifier.size, size, STRETCH_ENTRIES):
             end = min(size, first + STRETCH_ENTRIES)
             tiles = await reading.full_tiles(connection, first, end)
             waiting.append(_Pending(workers.begin(first, end), tiles))

@@ -147,6 +147,15 @@ class Keyring:
         self._current.clear()
         self._by_id.clear()
 
+    async def destroy_before(self, connection: Connection, period: str) -> None:
+        """Destroy the data keys of the periods before ``period``: no entry that is left is under them."""
+        await store.destroy_before(connection, period)
+        # Nothing of them is left here either. What is in use stays cached: a batch may be under way.
+        for slot in [slot for slot in self._current if slot[1] < period]:
+            del self._current[slot]
+        for key_id in [key_id for key_id, key in self._by_id.items() if key.period < period]:
+            del self._by_id[key_id]
+
     async def open_keys(self, connection: Connection, key_ids: Collection[bytes]) -> dict[bytes, DataKey]:
         """The data keys of these ids, as far as they still exist.
 

@@ -97,6 +97,18 @@ async def read_all_data_keys(connection: Connection) -> list[StoredDataKey]:
     return [StoredDataKey(**row) for row in rows]
 
 
+async def keys_from(connection: Connection, period: str) -> dict[bytes, str]:
+    """Id -> period of the data keys of a period and those after it."""
+    rows = await connection.fetch("SELECT key_id, period FROM audit.data_keys WHERE period >= $1", period)
+    return {row["key_id"]: row["period"] for row in rows}
+
+
+async def destroy_before(connection: Connection, period: str) -> int:
+    """Delete the data keys of the periods before ``period``; how many there were."""
+    answer = await connection.execute("DELETE FROM audit.data_keys WHERE period < $1", period)
+    return int(answer.rpartition(" ")[2])
+
+
 async def rewrap_data_keys(connection: Connection, kek_id: int, wrapped: Mapping[bytes, bytes]) -> None:
     """Replace the wrapping of data keys, by id."""
     await connection.execute(

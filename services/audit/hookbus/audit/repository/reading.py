@@ -39,6 +39,11 @@ async def read_range(connection: Connection, first: int, end: int) -> list[Store
     return [_entry(row) for row in rows]
 
 
+async def hold_partitions(connection: Connection) -> None:
+    """Keep every partition where it is until the transaction ends; must be its first statement."""
+    await connection.execute("LOCK TABLE audit.stored_events IN ACCESS SHARE MODE")
+
+
 async def first_outside(connection: Connection, size: int) -> int | None:
     """The smallest index that lies outside a log of ``size``."""
     found: int | None = await connection.fetchval(

@@ -1,7 +1,8 @@
-"""Erasure and rotation."""
+"""Erasure, rotation, pruning."""
 
 from hookbus.audit import administration
 from hookbus.audit.log import Log
+from hookbus.audit.pruning import Limit, Pruning
 from hookbus.audit.signing.client import SignerAwayError
 from hookbus.audit.signing.signer import SigningRefusedError
 from hookbus.contracts import audit as wire
@@ -13,15 +14,17 @@ from hookbus.platform.database.engine import Database
 class AdministrationRequests:
     """The RPC methods that change keys. Only the process that appends serves them; another says unavailable."""
 
-    def __init__(self, database: Database, log: Log) -> None:
+    def __init__(self, database: Database, log: Log, pruning: Pruning) -> None:
         self._database = database
         self._log = log
+        self._pruning = pruning
 
     def register(self, server: RpcServer) -> None:
         """Answer every method."""
         server.method("erase", wire.EraseRequest, self.erase)
         server.method("rotate_wrapping", wire.RotateRequest, self.rotate_wrapping)
         server.method("rotate_signing", wire.RotateRequest, self.rotate_signing)
+        server.method("prune", wire.PruneRequest, self.prune)
 
     async def erase(self, request: wire.EraseRequest) -> wire.EraseReply:
         """Make everything about an agent unreadable."""
@@ -38,6 +41,28 @@ class AdministrationRequests:
         """A new passphrase over the same data keys."""
         return wire.RotateWrappingReply(
             keys=await administration.rotate_wrapping(self._log.opened, actor=request.actor)
+        )
+
+    async def prune(self, request: wire.PruneRequest) -> wire.PruneReply:
+        """Drop the oldest partitions, signed and logged first."""
+        try:
+            pruned = await self._pruning.run(
+                self._log.opened,
+                Limit(request.below, request.before),
+                actor=request.actor,
+                reason=request.reason,
+                dry_run=request.dry_run,
+            )
+        except (SigningRefusedError, SignerAwayError) as error:
+            raise ProblemError(ProblemCode.UNAVAILABLE, str(error), retry_after_s=10) from error
+        return wire.PruneReply(
+            first=pruned.first,
+            cut=pruned.cut,
+            entries=pruned.cut - pruned.first,
+            partitions=pruned.partitions,
+            pending=pruned.pending,
+            more=pruned.more,
+            dry_run=request.dry_run,
         )
 
     async def rotate_signing(self, request: wire.RotateRequest) -> wire.RotateSigningReply:

@@ -9,7 +9,7 @@ from hookbus.audit.log import Log
 from hookbus.audit.proofs import consistency_proof, inclusion_proof
 from hookbus.audit.repository import appending, reading
 from hookbus.audit.repository.leading import Connection
-from hookbus.audit.requests.published import latest, require_published
+from hookbus.audit.requests.published import latest, require_kept, require_published
 from hookbus.audit.tiles import TILE_WIDTH, TileAddress
 from hookbus.audit.tree import HASH_BYTES
 from hookbus.contracts import audit as wire
@@ -97,6 +97,8 @@ class ProvingRequests:
         """The ciphertext that a record only names."""
         async with self._database.raw() as connection:
             entry = await reading.read_entry(connection, request.index)
+            if entry is None:
+                await require_kept(connection, request.index)
         if entry is None or entry.detached is None:
             raise ProblemError(ProblemCode.NOT_FOUND, "this entry has no detached part")
         return wire.DetachedReply(body=base64.b64encode(entry.detached).decode())
@@ -112,5 +114,6 @@ async def _or_not_found(proof: Awaitable[tuple[bytes, ...]]) -> tuple[bytes, ...
 async def _bundle(connection: Connection, address: TileAddress) -> bytes:
     records = await reading.read_bundle(connection, address.number * TILE_WIDTH, address.width)
     if len(records) != address.width:
+        await require_kept(connection, address.number * TILE_WIDTH)
         raise ProblemError(ProblemCode.NOT_FOUND, "the bundle is not there (any more)")
     return b"".join(_BUNDLE_LENGTH.pack(len(record)) + record for record in records)

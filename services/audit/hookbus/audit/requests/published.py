@@ -1,7 +1,7 @@
-"""What has been published: the newest checkpoint, and the refusal of anything beyond it."""
+"""What has been published: the newest checkpoint; the refusal of anything beyond it, and of what is pruned."""
 
 from hookbus.audit.note import Checkpoint, SignedNote
-from hookbus.audit.repository import reading
+from hookbus.audit.repository import pruning, reading
 from hookbus.audit.repository.leading import Connection
 from hookbus.contracts.problems import ProblemCode, ProblemError
 
@@ -19,3 +19,10 @@ async def require_published(connection: Connection, size: int) -> None:
     _, checkpoint = await latest(connection)
     if size > checkpoint.size:
         raise ProblemError(ProblemCode.NOT_FOUND, f"the newest checkpoint is of size {checkpoint.size}")
+
+
+async def require_kept(connection: Connection, index: int) -> None:
+    """Refuse an entry that was pruned; its hash, and every proof from it, is still there."""
+    cut = await pruning.pruned_below(connection)
+    if index < cut:
+        raise ProblemError(ProblemCode.GONE, f"entry {index} is pruned: the log keeps entries from {cut} on")

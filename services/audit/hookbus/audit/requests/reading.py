@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from typing import Final, cast
 
 from pydantic import JsonValue
@@ -17,7 +18,8 @@ from hookbus.audit.proofs import inclusion_proof
 from hookbus.audit.reads import ReadRecorder
 from hookbus.audit.receipt import write_receipt
 from hookbus.audit.record import RecordInvalidError, from_microseconds, open_record
-from hookbus.audit.repository import reading
+from hookbus.audit.repository import pruning, reading
+from hookbus.audit.requests.published import require_kept
 from hookbus.audit.signing.client import SignerAwayError
 from hookbus.audit.signing.signer import SigningRefusedError
 from hookbus.contracts import audit as wire
@@ -72,6 +74,7 @@ class ReadingRequests:
             rows_max=request.page_items_max + 1,
         )
         async with self._database.raw() as connection:
+            query = replace(query, after=max(query.after, await pruning.pruned_below(connection) - 1))
             rows = await reading.find_entries(connection, query)
             more = len(rows) > request.page_items_max
             rows = rows[: request.page_items_max]
@@ -95,6 +98,8 @@ class ReadingRequests:
             places = await reading.places_of(connection, request.event_id)
             entry = await reading.read_entry(connection, places[0]) if places else None
             if entry is None:
+                if places:
+                    await require_kept(connection, places[0])
                 raise ProblemError(ProblemCode.NOT_FOUND, "the log holds no event of this id")
         note, checkpoint = await self._covering(opened, entry.index)
         async with self._database.raw() as connection:

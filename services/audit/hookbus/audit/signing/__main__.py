@@ -16,7 +16,15 @@ from pydantic import ValidationError
 
 from hookbus.audit.note import Checkpoint, NoteInvalidError
 from hookbus.audit.signing.files import SECRET_MODE, KeyFileError, create_key_file
-from hookbus.audit.signing.protocol import LINE_BYTES_MAX, ORDERS, Answer, OpenOrder, RotateOrder, SignOrder
+from hookbus.audit.signing.protocol import (
+    LINE_BYTES_MAX,
+    ORDERS,
+    Answer,
+    AnyOrder,
+    OpenOrder,
+    PruneOrder,
+    RotateOrder,
+)
 from hookbus.audit.signing.signer import Signer, SigningRefusedError, SignRequest
 
 EXIT_CODE_USAGE: Final = 2
@@ -38,7 +46,7 @@ class Desk:
         except (SigningRefusedError, KeyFileError, NoteInvalidError, ValueError, OSError) as error:
             return Answer(refused=str(error))
 
-    def _answer(self, order: OpenOrder | SignOrder | RotateOrder) -> Answer:
+    def _answer(self, order: AnyOrder) -> Answer:
         if isinstance(order, OpenOrder):
             if self._signer is None:
                 self._signer = Signer(order.origin, self._key_file)
@@ -50,6 +58,10 @@ class Desk:
             return Answer(refused="say first which log this is")
         if isinstance(order, RotateOrder):
             return _state(self._signer, self._signer.rotate())
+        if isinstance(order, PruneOrder):
+            root, ids = bytes.fromhex(order.root), bytes.fromhex(order.ids)
+            proof = tuple(bytes.fromhex(item) for item in order.proof)
+            return _state(self._signer, self._signer.prune(order.cut, root, ids, proof))
         checkpoint = Checkpoint(self._signer.origin, order.size, bytes.fromhex(order.root))
         proof = tuple(bytes.fromhex(item) for item in order.proof)
         return _state(

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from hookbus.audit.note import Checkpoint, VerifierKey
-from hookbus.audit.signing.protocol import LINE_BYTES_MAX, Answer, OpenOrder, RotateOrder, SignOrder
+from hookbus.audit.signing.protocol import LINE_BYTES_MAX, Answer, OpenOrder, PruneOrder, RotateOrder, SignOrder
 from hookbus.audit.signing.signer import SigningRefusedError, SignRequest
 from hookbus.audit.trust import Handover, Trust
 from hookbus.contracts.fields import WireModel
@@ -96,6 +97,18 @@ class RemoteSigner:
     async def rotate(self) -> str:
         """Hand over to a new key; the note of the handover. Raises as :meth:`sign`."""
         return await self._noted(RotateOrder())
+
+    async def prune(self, cut: int, root: bytes, ids: bytes, proof: Sequence[bytes]) -> str:
+        """The signed record that entries below ``cut`` may go. Raises as :meth:`sign`.
+
+        Args:
+            cut: how many entries.
+            root: of the tree of so many.
+            ids: the digest of their ids.
+            proof: consistency from ``cut`` to the size signed last.
+        """
+        hashes = tuple(item.hex() for item in proof)
+        return await self._noted(PruneOrder(cut=cut, root=root.hex(), ids=ids.hex(), proof=hashes))
 
     async def close(self) -> None:
         """End the child process, or the connection."""

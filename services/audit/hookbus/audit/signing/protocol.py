@@ -32,8 +32,19 @@ class RotateOrder(WireModel):
     op: Literal["rotate"] = "rotate"
 
 
-Order = Annotated[OpenOrder | SignOrder | RotateOrder, Field(discriminator="op")]
-ORDERS: Final[TypeAdapter[OpenOrder | SignOrder | RotateOrder]] = TypeAdapter(Order)
+class PruneOrder(WireModel):
+    """Sign a record of pruning. ``proof`` holds hex hashes from ``cut`` to the size signed last."""
+
+    op: Literal["prune"] = "prune"
+    cut: int
+    root: str
+    ids: str
+    proof: tuple[str, ...]
+
+
+AnyOrder = OpenOrder | SignOrder | RotateOrder | PruneOrder
+Order = Annotated[AnyOrder, Field(discriminator="op")]
+ORDERS: Final[TypeAdapter[AnyOrder]] = TypeAdapter(Order)
 
 
 class Answer(WireModel):

@@ -10,7 +10,7 @@ by which each key handed on to the next) and, for the moment of a rotation, ``<f
 import fcntl
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hookbus.audit.note import TYPE_COSIGNATURE, Checkpoint, NoteInvalidError, SignedNote, VerifierKey, sign_text
+from hookbus.audit.prune_record import PruneRecord
 from hookbus.audit.signing.files import (
     SECRET_MODE,
     append_line,
@@ -119,6 +120,22 @@ class Signer:
         write_private(self._state_file, note.encode())
         self._last = checkpoint
         return note
+
+    def prune(self, cut: int, root: bytes, ids: bytes, proof: Sequence[bytes]) -> str:
+        """The signed record that entries below ``cut`` may go; ``root`` is theirs, ``ids`` the digest of their ids.
+
+        Raises:
+            SigningRefusedError: they are not provably the beginning of :attr:`last`.
+        """
+        with self._locked():
+            last = self._last
+            if last is None or not 0 < cut <= last.size:
+                raise SigningRefusedError("only what a signed checkpoint covers can be pruned")
+            try:
+                verify_consistency(from_size=cut, to_size=last.size, from_root=root, to_root=last.root, proof=proof)
+            except ProofInvalidError as error:
+                raise SigningRefusedError("the entries to be pruned are not those that were signed") from error
+            return PruneRecord(self.origin, last.size, cut, root, ids).signed(self.verifier_key, self._key)
 
     def rotate(self) -> str:
         """Hand over to a new key at the last checkpoint, and destroy the old one; the note of the handover.

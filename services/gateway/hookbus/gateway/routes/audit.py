@@ -20,6 +20,8 @@ from hookbus.contracts.audit import (
     EraseRequest,
     InclusionRequest,
     ProofReply,
+    PruneReply,
+    PruneRequest,
     ReceiptReply,
     ReceiptRequest,
     RotateRequest,
@@ -218,6 +220,15 @@ async def rotate_signing(state: StateOf, caller: Keeper) -> RotateSigningReply:
     """Hand the signing of checkpoints over to a new key."""
     request = RotateRequest(actor=caller.actor)
     return await state.peers.call(SERVICE, "rotate_signing", request, RotateSigningReply, timeout_s=LOG_TIMEOUT_S)
+
+
+@router.post("/prune", openapi_extra=describes(PruneRequest, scope=KeyScope.ADMIN))
+async def prune(
+    state: StateOf, caller: Keeper, request: Annotated[PruneRequest, Depends(body(PruneRequest))]
+) -> PruneReply:
+    """Drop whole partitions of the oldest entries; their hashes and a signed record stay, so proofs still hold."""
+    request = request.model_copy(update={"actor": caller.actor})
+    return await state.peers.call(SERVICE, "prune", request, PruneReply, timeout_s=SLOW_CALL_TIMEOUT_S)
 
 
 def _immutable(body_base64: str) -> Response:

@@ -21,6 +21,8 @@ _PARTITIONS = """
     WHERE i.inhparent = 'audit.stored_events'::regclass
 """
 
+# Made beside the table and attached: that waits for no reader, where PARTITION OF would wait for each of them, and all
+# appends behind it, for as long as a check of the whole log takes.
 _ENSURE_PARTITIONS = """
     CREATE FUNCTION audit.ensure_partitions(last_index bigint, width bigint) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
@@ -28,6 +30,7 @@ _ENSURE_PARTITIONS = """
         size bigint := coalesce((SELECT s.size FROM audit.log_state s), 0);
         next bigint := coalesce((SELECT max(p.end_index) FROM audit.partitions p), 0);
         made integer := 0;
+        name text;
     BEGIN
         IF width < 256 OR width > 16777216 OR width % 256 <> 0 THEN
             RAISE EXCEPTION 'a partition holds a multiple of 256 entries, 16777216 at most';
@@ -37,8 +40,10 @@ _ENSURE_PARTITIONS = """
             RAISE EXCEPTION 'partitions are made only a step ahead of the log';
         END IF;
         WHILE next <= last_index LOOP
-            EXECUTE format('CREATE TABLE audit.%I PARTITION OF audit.stored_events FOR VALUES FROM (%s) TO (%s)',
-                'stored_events_from_' || next, next, next + width);
+            name := 'stored_events_from_' || next;
+            EXECUTE format('CREATE TABLE audit.%I (LIKE audit.stored_events INCLUDING ALL)', name);
+            EXECUTE format('ALTER TABLE audit.stored_events ATTACH PARTITION audit.%I FOR VALUES FROM (%s) TO (%s)',
+                name, next, next + width);
             next := next + width;
             made := made + 1;
         END LOOP;
