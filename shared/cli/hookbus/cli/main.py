@@ -12,6 +12,7 @@ from hookbus.cli.demo.command import demo
 from hookbus.cli.doctor.command import doctor
 from hookbus.cli.errors import EXIT_DONE, CliError
 from hookbus.cli.install import command as install_command
+from hookbus.cli.mcp_server.command import mcp
 
 EXIT_INTERRUPTED: Final = 130
 
@@ -31,6 +32,7 @@ app.command()(install_command.install)
 app.command()(install_command.uninstall)
 app.command()(install_command.plugin)
 app.command()(doctor)
+app.command()(mcp)
 for pass_through in (client_commands.hook, client_commands.emit, client_commands.spool):
     app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
         pass_through
