@@ -3,6 +3,10 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from hookbus.contracts.events import Event
 from hookbus.embedded.state import load
 from hookbus.platform.bus.connection import Broker, create_broker
 from hookbus.platform.settings import ServiceSettings
@@ -43,3 +47,15 @@ def bus_settings_of(stack: StackFixture, user: str) -> ServiceSettings:
     return ServiceSettings.model_validate(
         {"nats_url": url, "nats_user": user, "nats_password": password, "http_port": 0}
     )
+
+
+async def last_event(server: NatsFixture, stream: str, subject: str) -> Event | None:
+    """The last event that ``stream`` holds on ``subject``, or None."""
+    client = await server.connect("provision")
+    try:
+        message = await JetStreamContext(client).get_last_msg(stream, subject)
+    except NotFoundError:
+        return None
+    finally:
+        await client.close()
+    return Event.model_validate_json(message.data or b"")

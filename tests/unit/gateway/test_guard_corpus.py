@@ -1,9 +1,8 @@
 """The guard over whole corpora. The oracle of a path is the object that opening it reaches, not how it looks."""
 
 import os
-import time
 import unicodedata
-from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,16 +18,16 @@ from support.guard_corpus import (
 from support.vectors import load, vectors_folder
 
 from hookbus.contracts.decisions import Verdict
+from hookbus.gateway.guard.effort import GuardMode
 from hookbus.gateway.guard.operation import judge_operation
 from hookbus.gateway.guard.paths import Workspace, judge_path
 
 HOSTILE_PATHS_MIN = 500
 HOSTILE_COMMANDS_MIN = 300
 BENIGN_MIN = 500
-PAYLOAD_BYTES = 64 * 1024
-RATIO_MAX = 12
-"""Four times the size may cost this much more: linear with room for noise, far from the sixteen of a square."""
-
+TAGGED_BENIGN_MAX = 5
+"""One benign command writes an alert into a page, in five surroundings: in form it is the attack itself."""
+STRICT = GuardMode.STRICT
 TARGETS = (
     "etc/passwd",
     "etc/shadow",
@@ -80,42 +79,60 @@ def opened(world: Path, reading: str) -> Path | None:
         os.close(descriptor)
 
 
-def judge(command: str, tool: str = "Bash") -> Verdict | None:
+def judge(command: str, tool: str = "Bash", mode: GuardMode = GuardMode.LENIENT) -> Verdict | None:
     data: dict[str, JsonValue] = {"tool": tool, "tool_input": {"command": command}, "cwd": f"/{CWD}"}
-    finding = judge_operation(data, ("/tmp",))
+    finding = judge_operation(data, ("/tmp",), mode).finding
+    return None if finding is None else finding.verdict
+
+
+def judge_file(path: str, *, write: bool, mode: GuardMode = GuardMode.LENIENT) -> Verdict | None:
+    tool = "Write" if write else "Read"
+    data: dict[str, JsonValue] = {"tool": tool, "tool_input": {"file_path": path}, "cwd": f"/{CWD}"}
+    finding = judge_operation(data, ("/tmp",), mode).finding
     return None if finding is None else finding.verdict
 
 
 def test_no_hostile_path_opens_a_file_outside(world: Path) -> None:
     """Each path really reaches a file outside in one of its readings, and each is denied."""
     paths = hostile_paths()
-    workspace = Workspace.of(f"/{CWD}", ("/tmp",))
     assert len(paths) >= HOSTILE_PATHS_MIN
     reaching = 0
     for path in paths:
         objects = [found for reading in readings(path) if (found := opened(world, reading)) is not None]
         outside = [one for one in objects if not one.is_relative_to(world / CWD)]
         reaching += bool(outside)
-        for write in (False, True):
-            finding = judge_path(path, workspace, write=write)
-            assert not outside or (finding is not None and finding.verdict is Verdict.DENY), path
+        for write, mode in product((False, True), GuardMode):
+            assert not outside or judge_file(path, write=write, mode=mode) is Verdict.DENY, path
     assert reaching >= HOSTILE_PATHS_MIN, "a corpus that reaches nothing proves nothing"
 
 
 def test_no_hostile_command_passes() -> None:
     commands = hostile_commands()
     assert len(set(commands)) >= HOSTILE_COMMANDS_MIN
-    passed = [command for command in commands if judge(command) is not Verdict.DENY]
+    passed = [
+        command for command, mode in product(commands, GuardMode) if judge(command, mode=mode) is not Verdict.DENY
+    ]
     assert passed == []
 
 
-def test_a_normal_session_is_left_alone() -> None:
-    workspace = Workspace.of(f"/{CWD}", ("/tmp",))
+@pytest.mark.parametrize("mode", GuardMode)
+def test_a_normal_session_is_left_alone(mode: GuardMode) -> None:
+    """In strict mode too, but for the texts that lenient mode tags."""
     paths, commands = benign_paths(), benign_commands()
     assert len({*paths, *commands}) >= BENIGN_MIN
-    refused = [path for path in paths if judge_path(path, workspace, write=True) is not None]
-    refused += [command for command in commands if judge(command) is not None]
+    refused = [path for path in paths if judge_file(path, write=True, mode=mode) is not None]
+    refused += [
+        command
+        for command in commands
+        if judge(command, mode=mode) is not None and not (mode is STRICT and tagged(command))
+    ]
     assert refused == []
+    assert sum(map(tagged, commands)) <= TAGGED_BENIGN_MAX
+
+
+def tagged(command: str) -> bool:
+    data: dict[str, JsonValue] = {"tool": "Bash", "tool_input": {"command": command}, "cwd": f"/{CWD}"}
+    return bool(judge_operation(data, ("/tmp",)).tags)
 
 
 def test_naughty_strings_open_nothing_outside(world: Path) -> None:
@@ -142,26 +159,6 @@ def test_a_link_out_of_the_workspace_is_what_letters_cannot_show(world: Path) ->
         assert judge_path("link/passwd", Workspace.of(f"/{CWD}", ()), write=False) is None
     finally:
         link.unlink()
-
-
-def _best_s(work: Callable[[], object]) -> float:
-    times: list[float] = []
-    for _ in range(3):
-        began = time.process_time()
-        work()
-        times.append(time.process_time() - began)
-    return min(times)
-
-
-@pytest.mark.parametrize(
-    "piece", ["../", "%2e%2e/", "$(", "`", '"a', "<<A\n", "(", "a;", "sh -c '", "x=$y ", "\\\n", "{"]
-)
-def test_time_grows_with_the_size_and_no_faster(piece: str) -> None:
-    def cost_s(size: int) -> float:
-        text = piece * (size // len(piece))
-        return _best_s(lambda: judge(text))
-
-    assert cost_s(PAYLOAD_BYTES) < RATIO_MAX * cost_s(PAYLOAD_BYTES // 4) + 0.02
 
 
 def test_commands_without_end_are_asked_about_and_the_first_are_still_judged() -> None:

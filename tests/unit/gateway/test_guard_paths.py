@@ -1,8 +1,6 @@
 """The path guard: hostile paths never pass, the paths of a normal session always do."""
 
-import itertools
 import posixpath
-import time
 
 import pytest
 from hypothesis import given
@@ -213,11 +211,3 @@ def test_whatever_passes_lies_beneath_a_root(parts: list[str], absolute: bool) -
     assert any(
         opened == root or opened.startswith(root + "/") for root in (CWD, "/tmp", "/srv/shared", "/home/dev/.claude")
     )
-
-
-def test_time_is_linear_and_short() -> None:
-    for piece in ("../", "a/", "%2e", "\uff0e", "./", "\\", "~", "//"):
-        for path, write in itertools.product((piece * 1_000, "/" + piece * 1_000), (True, False)):
-            began = time.process_time()
-            judge_path(path, WORKSPACE, write=write)
-            assert time.process_time() - began < 0.05

@@ -19,7 +19,9 @@ from hookbus.contracts.payloads import PreTask
 from hookbus.contracts.problems import ProblemError
 from hookbus.contracts.session import AssessReply, AssessRequest
 from hookbus.gateway import metrics
-from hookbus.gateway.guard.operation import judge_operation
+from hookbus.gateway.guard.effort import GuardMode
+from hookbus.gateway.guard.findings import Finding
+from hookbus.gateway.guard.operation import Judgement, judge_operation
 from hookbus.gateway.intake import message_of
 from hookbus.gateway.peers import Peers
 from hookbus.gateway.strict_json import JsonTree
@@ -31,7 +33,8 @@ DECIDE_DEADLINE_S: Final = 1.8
 """The whole decision; after it the answer is 503."""
 PEER_TIMEOUT_S: Final = 1.2
 GUARD_INLINE_CHARS_MAX: Final = 16 * 1024
-"""A longer event is guarded in a thread, so that others are answered meanwhile."""
+"""In lenient mode, which has more patience, a longer event is guarded in a thread, so that others are answered
+meanwhile."""
 SOURCE: Final = "urn:hookbus:gateway"
 
 
@@ -39,12 +42,18 @@ class Decider:
     """Decides pre-tasks."""
 
     def __init__(
-        self, peers: Peers, hooks: GroupCommit, publisher: Publisher, configured_roots: tuple[str, ...]
+        self,
+        peers: Peers,
+        hooks: GroupCommit,
+        publisher: Publisher,
+        configured_roots: tuple[str, ...],
+        guard_mode: GuardMode = GuardMode.LENIENT,
     ) -> None:
         self._peers = peers
         self._hooks = hooks
         self._publisher = publisher
         self._roots = configured_roots
+        self._mode = guard_mode
 
     async def decide(self, event: Event, now: datetime) -> Decision:
         """The decision on ``event``, stored.
@@ -55,18 +64,20 @@ class Decider:
         self._peers.check_connected()
         try:
             async with asyncio.timeout(DECIDE_DEADLINE_S):
-                decision = await self._judge(event)
+                judged = await self._guard(event)
+                decision = (await self._judge(event, judged.finding)).model_copy(update={"tags": judged.tags})
                 await self._record(event, decision, now)
         except TimeoutError as error:
             raise unavailable("the decision took too long") from error
         metrics.DECISIONS.labels(decision.decision, decision.code).inc()
         return decision
 
-    async def _judge(self, event: Event) -> Decision:
-        if _length(event.data) <= GUARD_INLINE_CHARS_MAX:
-            finding = judge_operation(event.data, self._roots)
-        else:
-            finding = await asyncio.to_thread(judge_operation, event.data, self._roots)
+    async def _guard(self, event: Event) -> Judgement:
+        if self._mode is GuardMode.STRICT or _length(event.data) <= GUARD_INLINE_CHARS_MAX:
+            return judge_operation(event.data, self._roots, self._mode)
+        return await asyncio.to_thread(judge_operation, event.data, self._roots, self._mode)
+
+    async def _judge(self, event: Event, finding: Finding | None) -> Decision:
         if finding is not None and finding.verdict is Verdict.DENY:
             return _decision(event, Verdict.DENY, finding.code, finding.reason)
         payload = PreTask.model_validate(event.data)
@@ -97,11 +108,15 @@ class Decider:
         return _decision(event, verdict, code, reason, risk=assessed.risk, reserved=reserved)
 
     async def _record(self, event: Event, decision: Decision, now: datetime) -> None:
+        if decision.decision is not Verdict.ALLOW:
+            # Before the event takes the trace's flag along, so that the services behind send their parts too.
+            telemetry.keep()
         decided = event.model_copy(
             update={
                 "decision": decision.decision.value,
                 "decisioncode": decision.code.value,
                 "reservation": decision.reservation,
+                "inputtags": ",".join(decision.tags) or None,
             }
         )
         stored = self._hooks.store(message_of(decided, telemetry.current_traceparent()))

@@ -20,6 +20,7 @@ from hookbus.contracts.events import (
 from hookbus.contracts.payloads import PAYLOAD_BY_KIND
 from hookbus.contracts.problems import FieldError, ProblemCode, ProblemError
 from hookbus.contracts.subjects import hook_subject
+from hookbus.gateway.guard.effort import Effort, GuardMode
 from hookbus.gateway.guard.structure import check_structure, has_control, key_fault
 from hookbus.gateway.problems import invalid
 from hookbus.gateway.strict_json import JsonTree
@@ -28,7 +29,7 @@ from hookbus.platform.bus.publisher import Outgoing, outgoing
 EVENT_MEDIA_TYPES: Final = (MEDIA_TYPE_JSON, MEDIA_TYPE_EVENT, MEDIA_TYPE_BATCH)
 COMPLETION_BYTES_MAX: Final = 8 * 1024
 """What completing an event may add to its size."""
-RESERVED_ATTRIBUTES: Final = ("decision", "decisioncode", "reservation")
+RESERVED_ATTRIBUTES: Final = ("decision", "decisioncode", "reservation", "inputtags")
 """Only hookbus itself says what it decided."""
 SPECVERSION: Final = "1.0"
 
@@ -40,6 +41,7 @@ class Intake:
     now: datetime
     new_id: Callable[[], str]
     traceparent: str | None
+    guard_mode: GuardMode = GuardMode.LENIENT
 
     def event(self, tree: JsonTree, *, cloudevent: bool) -> Event:
         """One event.
@@ -57,7 +59,8 @@ class Intake:
                 raise _fault("type", "the type must be dev.hookbus.<kind>.v1 with a kind of hook")
         except ValidationError as error:
             raise invalid(error) from None
-        refusal = check_structure(event.data)
+        bounded = kind is Kind.PRE_TASK and self.guard_mode is GuardMode.STRICT
+        refusal = check_structure(event.data, Effort.of(self.guard_mode) if bounded else None)
         if refusal is not None:
             raise ProblemError(
                 ProblemCode.INPUT_REFUSED, refusal.reason, errors=(FieldError(loc=refusal.loc, msg=refusal.reason),)

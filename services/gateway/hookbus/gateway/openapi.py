@@ -79,7 +79,7 @@ def _cloudevent(event: dict[str, Any]) -> dict[str, Any]:
     properties = {
         name: schema
         for name, schema in event["properties"].items()
-        if name not in ("decision", "decisioncode", "reservation")
+        if name not in ("decision", "decisioncode", "reservation", "inputtags")
     }
     return {
         **event,

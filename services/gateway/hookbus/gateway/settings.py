@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from hookbus.gateway.guard.effort import GuardMode
 from hookbus.gateway.rates import parse_rate
 from hookbus.platform.settings import Environment, ServiceSettings
 
@@ -21,11 +22,22 @@ class GatewaySettings(ServiceSettings):
     """Folders, on the agents' machines, that every agent may work in, besides the folder its session runs in."""
     temporary_roots: tuple[str, ...] = ("/tmp", "/var/tmp", "/private/tmp", "/var/folders", "/private/var/folders")  # noqa: S108 - names of folders that agents may use, nothing is created here
 
+    guard_mode: GuardMode | None = None
+    """What becomes of doubt and of signs of injection: ``strict`` refuses, ``lenient`` asks a person about the one and
+    tags the other. Unset: strict in production, lenient in development."""
+
     rate_limit_per_key: str = "1200000/minute"
     """Events and calls of one API key. A bound on floods, not a quota: budgets are the quota."""
     rate_limit_per_agent: str = "600000/minute"
     rate_limit_failures: str = "1200/minute"
     """Failed authentications from one address."""
+
+    @property
+    def effective_guard_mode(self) -> GuardMode:
+        """The mode as set, or as the environment has it."""
+        if self.guard_mode is not None:
+            return self.guard_mode
+        return GuardMode.STRICT if self.environment is Environment.PRODUCTION else GuardMode.LENIENT
 
     @model_validator(mode="after")
     def _rates_are_readable(self) -> Self:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from hookbus.gateway.auth import Authenticator, Principal
 from hookbus.gateway.decider import Decider
+from hookbus.gateway.guard.effort import GuardMode
 from hookbus.gateway.intake import Intake
 from hookbus.gateway.peers import Peers
 from hookbus.gateway.rates import Limiter
@@ -27,10 +28,11 @@ class State:
     decider: Decider
     keys: Limiter
     agents: Limiter
+    guard_mode: GuardMode
 
     def intake(self) -> Intake:
         """What completes the events of one request."""
-        return Intake(now(), new_id, telemetry.current_traceparent())
+        return Intake(now(), new_id, telemetry.current_traceparent(), self.guard_mode)
 
     def limit_events(self, principal: Principal, counts: dict[str, int]) -> None:
         """Count events by agent; the request itself was counted for its key already.

@@ -48,3 +48,5 @@ class Decision(WireModel):
     risk: Risk = 0.0
     event_id: EventId
     trace_id: str
+    tags: tuple[str, ...] = ()
+    """Signs of injection in the input: ``sqli``, ``ssti``, ``xss``."""

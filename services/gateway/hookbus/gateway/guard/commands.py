@@ -7,25 +7,32 @@ else passes. What a shell itself could not read is asked about, not refused.
 
 import posixpath
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
 
 from hookbus.contracts import limits
 from hookbus.contracts.decisions import DecisionCode
+from hookbus.gateway.guard.effort import EffortSpentError
 from hookbus.gateway.guard.findings import Finding, asked, denied, shown
-from hookbus.gateway.guard.paths import Workspace, is_credential, judge_path
-from hookbus.gateway.guard.shell import Command, UnreadableShellError, read_commands
+from hookbus.gateway.guard.paths import Workspace, is_credential
+from hookbus.gateway.guard.quoting import brace_expanded
+from hookbus.gateway.guard.scene import Scene
+from hookbus.gateway.guard.script import Command, Script
+from hookbus.gateway.guard.shell import read_script
 
 INNER_SHELLS_MAX: Final = 8
 """``sh -c`` inside ``sh -c``: how deep the guard follows."""
-INNER_CHARS_MAX: Final = 64 * 1024
-"""Text of an inner shell times its level: bounds the reading again of the same text."""
-COMMANDS_MAX: Final = 1_000
-"""Commands of one text that are judged. No coding session sends more; a person is asked about the rest."""
 COMMAND_CHARS_MAX: Final = limits.EVENT_BYTES_MAX
+COMMAND_UNITS: Final = 4
+"""Judging one command, its words aside."""
+WORD_UNITS: Final = 10
+"""Judging a word that may name credentials or a tree."""
 
-_SHELLS: Final = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "pwsh"})
-_INTERPRETERS: Final = _SHELLS | {"python", "python3", "perl", "ruby", "node"}
+SHELLS: Final = frozenset({"sh", "bash", "zsh", "dash", "ksh"})
+"""The five whose text is read as they would read it."""
+_OTHER_SHELLS: Final = frozenset({"fish", "csh", "tcsh", "pwsh", "powershell", "cmd", "nu", "xonsh"})
+_INTERPRETERS: Final = SHELLS | _OTHER_SHELLS | {"python", "python3", "perl", "ruby", "node"}
 _DOWNLOADERS: Final = frozenset({"curl", "wget", "fetch"})
 _WRAPPERS: Final[dict[str, frozenset[str]]] = {
     "sudo": frozenset({"-u", "-g", "-h", "-p", "-C", "-T", "-r", "-t", "-U"}),
@@ -50,66 +57,87 @@ _TREE_CHANGERS: Final = frozenset({"chmod", "chown", "chgrp"})
 _DEVICE: Final = re.compile(r"/dev/(sd|hd|vd|xvd|nvme|mmcblk|disk|loop|md|dm-|mapper/|mem|kmem|port)")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _HOME_WORDS: Final = frozenset({"~", "$HOME", "${HOME}"})
-_FORK_BOMB: Final = re.compile(r"([A-Za-z0-9_:.]{1,32})\(\)\{\1\|\1&\};\1")
 
 
-def judge_command(text: str, workspace: Workspace, *, level: int = 0) -> list[Finding]:
-    """The objections to running ``text`` in a shell. Time is linear in its length, for each level of inner shells."""
+def judge_command(text: str, scene: Scene, *, level: int = 0) -> list[Finding]:
+    """The objections to running ``text`` in a shell. Its work is counted against the scene's effort."""
     if len(text) > COMMAND_CHARS_MAX:
         return [_refused(f"a command is over {COMMAND_CHARS_MAX} characters")]
     if "\0" in text:
         return [_refused("a command holds a NUL character")]
-    if _FORK_BOMB.search(re.sub(r"[ \t\n]", "", text[:COMMAND_CHARS_MAX])):
-        return [_refused("the command is a fork bomb")]
-    if level >= INNER_SHELLS_MAX or len(text) * level > INNER_CHARS_MAX:
-        return [asked(DecisionCode.COMMAND_REFUSED, "the shells inside one another are too many to read")]
-    try:
-        commands = read_commands(text)
-    except UnreadableShellError as error:
-        return [asked(DecisionCode.COMMAND_REFUSED, f"the command cannot be read as shell text: {error}")]
+    if level >= INNER_SHELLS_MAX:
+        return [scene.doubtful("the shells inside one another are too many to read")]
+    # What is read must still be judged, which costs about as much again.
+    script = read_script(text, steps_max=scene.effort.left // 2)
     findings: list[Finding] = []
+    if script.functions and _is_fork_bomb(script):
+        findings.append(_refused("the command is a fork bomb"))
     downloading: set[int] = set()
-    if len(commands) > COMMANDS_MAX:
-        findings.append(asked(DecisionCode.COMMAND_REFUSED, f"holds over {COMMANDS_MAX} commands"))
-    for command in commands[:COMMANDS_MAX]:
-        findings.extend(_judge(command, workspace, level))
-        words = _unwrapped(command.words)
-        name = posixpath.basename(words[0]) if words else ""
-        if name in _DOWNLOADERS:
-            downloading.add(command.pipeline)
-        elif name in _INTERPRETERS and command.pipeline in downloading:
-            findings.append(asked(DecisionCode.COMMAND_REFUSED, f"runs what it downloads: {shown(name)}"))
+    try:
+        scene.effort.spend(script.steps)
+        for command in script.commands:
+            findings.extend(_judge(command, scene, level, downloading))
+    except EffortSpentError:
+        script.cut = True
+    if script.cut:
+        findings.append(scene.doubtful("the command is too long to be judged: split it, or put it into a file"))
+    if script.fault is not None:
+        findings.append(scene.doubtful(f"the command cannot be read as shell text: {script.fault}"))
     return findings
 
 
-def judge_argv(argv: list[str], workspace: Workspace) -> list[Finding]:
+def judge_argv(argv: list[str], scene: Scene) -> list[Finding]:
     """The objections to running ``argv`` without a shell."""
-    return _judge(Command(words=argv), workspace, 0)
+    try:
+        return _judge(Command(words=argv), scene, 0, set())
+    except EffortSpentError:
+        return [scene.doubtful("the command is too long to be judged")]
 
 
-def _judge(command: Command, workspace: Workspace, level: int) -> list[Finding]:
+def _judge(command: Command, scene: Scene, level: int, downloading: set[int]) -> list[Finding]:
+    scene.effort.spend(COMMAND_UNITS + len(command.words))
     findings: list[Finding] = []
     for target in command.writes:
         if _DEVICE.match(target):
             findings.append(_refused(f"writes to the device {shown(target)}"))
-        elif "$" not in target and "*" not in target and (finding := judge_path(target, workspace, write=True)):
+        elif "$" not in target and "*" not in target and (finding := scene.judge_path(target, write=True)):
             findings.append(finding)
     words = _unwrapped(command.words)
-    if words:
-        name = posixpath.basename(words[0])
-        for check in _CHECKS:
-            finding = check(name, words[1:], workspace)
-            if finding is not None:
-                findings.append(finding)
-        findings.extend(_inner(name, words[1:], workspace, level))
+    if not words:
+        return findings
+    name, arguments = posixpath.basename(words[0]), words[1:]
+    check = _CHECK_BY_NAME.get(name) or _CHECK_BY_NAME.get(name.partition(".")[0])
+    objections = (check(name, arguments, scene) if check is not None else None, _check_credentials(arguments, scene))
+    findings.extend(objection for objection in objections if objection is not None)
+    if name in _DOWNLOADERS:
+        downloading.add(command.pipeline)
+    elif command.pipeline in downloading and name in _INTERPRETERS:
+        findings.append(asked(DecisionCode.COMMAND_REFUSED, f"runs what it downloads: {shown(name)}"))
+    if name in _RUNNERS:
+        findings.extend(_inner(name, arguments, scene, level))
     return findings
+
+
+def _is_fork_bomb(script: Script) -> bool:
+    """Whether a function of the script is piped into itself."""
+    seen: set[tuple[int, str]] = set()
+    for command in script.commands:
+        name = command.words[0] if command.words else ""
+        if name in script.functions:
+            if (command.pipeline, name) in seen:
+                return True
+            seen.add((command.pipeline, name))
+    return False
 
 
 def _unwrapped(words: list[str]) -> list[str]:
     """Without assignments before it and without the programs that only run another one."""
     at = 0
     while at < len(words):
-        if _ASSIGNMENT.match(words[at]):
+        if words[at][:1] == "{" and len(expanded := brace_expanded(words[at])) > 1:
+            words = [*expanded, *words[at + 1 :]]
+            at = 0
+        if "=" in words[at] and _ASSIGNMENT.match(words[at]):
             at += 1
             continue
         name = posixpath.basename(words[at])
@@ -120,33 +148,49 @@ def _unwrapped(words: list[str]) -> list[str]:
             at += 2 if words[at] in _WRAPPERS[name] else 1
         if name == "timeout" and at < len(words):
             at += 1  # its duration
-    return words[at:]
+    return words[at:] if at else words
 
 
-def _inner(name: str, arguments: list[str], workspace: Workspace, level: int) -> list[Finding]:
+def _inner(name: str, arguments: list[str], scene: Scene, level: int) -> list[Finding]:
     """What an inner shell would run."""
     if name == "eval":
-        return judge_command(" ".join(arguments), workspace, level=level + 1)
-    if name in _SHELLS:
-        for option, script in pairwise(arguments):
-            if option.startswith("-") and not option.startswith("--") and option.endswith("c"):
-                return judge_command(script, workspace, level=level + 1)
-    if name == "find" and level < INNER_SHELLS_MAX:
-        for option in ("-exec", "-execdir", "-ok"):
-            if option in arguments:
-                return _judge(Command(words=arguments[arguments.index(option) + 1 :]), workspace, level + 1)
+        return judge_command(" ".join(arguments), scene, level=level + 1)
+    if name == "find":
+        return _found(arguments, scene, level)
+    for option, text in pairwise(arguments):
+        if option.startswith("-") and not option.startswith("--") and option.endswith("c"):
+            if name in _OTHER_SHELLS:
+                return [scene.doubtful(f"{name} is none of the shells that can be read: {', '.join(sorted(SHELLS))}")]
+            return judge_command(text, scene, level=level + 1)
     return []
 
 
-def _check_removal(name: str, arguments: list[str], workspace: Workspace) -> Finding | None:
+def _found(arguments: list[str], scene: Scene, level: int) -> list[Finding]:
+    """What ``find`` would run."""
+    for option in ("-exec", "-execdir", "-ok"):
+        if option in arguments:
+            if level >= INNER_SHELLS_MAX:
+                return [scene.doubtful("the commands inside one another are too many to read")]
+            inner = Command(words=arguments[arguments.index(option) + 1 :])
+            return _judge(inner, scene, level + 1, set())
+    return []
+
+
+_RUNNERS: Final = SHELLS | _OTHER_SHELLS | {"eval", "find"}
+
+
+def _check_removal(name: str, arguments: list[str], scene: Scene) -> Finding | None:
     if name == "rm" and "--no-preserve-root" in arguments:
         return _refused("rm --no-preserve-root")
     if not _changes_tree(name, arguments):
         return None
     for target in (word for word in arguments if not word.startswith("-")):
-        if _is_broad(target, workspace):
+        if scene.is_plain(target):
+            continue
+        scene.effort.spend(WORD_UNITS)
+        if _is_broad(target, scene.workspace):
             return _refused(f"{name} on all of {shown(target)}")
-        if name != "find" and _is_outside(target, workspace):
+        if name != "find" and _is_outside(target, scene):
             return _refused(f"{name} -r outside the workspace: {shown(target)}")
     return None
 
@@ -177,24 +221,26 @@ def _is_broad(target: str, workspace: Workspace) -> bool:
     return depth == 1 or (depth == 2 and normal.startswith(("/home/", "/Users/", "/usr/", "/etc/", "/var/")))
 
 
-def _is_outside(target: str, workspace: Workspace) -> bool:
-    if "$" in target or workspace.cwd is None:
+def _is_outside(target: str, scene: Scene) -> bool:
+    if "$" in target or scene.workspace.cwd is None:
         return False
-    finding = judge_path(target.rstrip("*") or ".", workspace, write=True)
+    finding = scene.judge_path(target.rstrip("*") or ".", write=True)
     return finding is not None and finding.code is DecisionCode.PATH_OUTSIDE_WORKSPACE
 
 
-def _check_device(name: str, arguments: list[str], _workspace: Workspace) -> Finding | None:
-    if name.partition(".")[0] in _FORMATTERS and any(_DEVICE.match(word) for word in arguments):
-        return _refused(f"{name} on a device")
+def _check_format(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
+    return _refused(f"{name} on a device") if any(_DEVICE.match(word) for word in arguments) else None
+
+
+def _check_device(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
     for word in arguments:
         target = word.partition("of=")[2] if name == "dd" else word
-        if name in ("dd", "shred", "tee", "cp") and _DEVICE.match(target):
+        if _DEVICE.match(target):
             return _refused(f"{name} writes to the device {shown(target)}")
     return None
 
 
-def _check_stop(name: str, arguments: list[str], _workspace: Workspace) -> Finding | None:
+def _check_stop(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
     if name in _STOPPERS or (name == "systemctl" and _STOPPERS.intersection(arguments[:1])):
         return _refused(f"{name} stops the machine")
     if name in ("init", "telinit") and arguments[:1] in (["0"], ["6"]):
@@ -202,16 +248,18 @@ def _check_stop(name: str, arguments: list[str], _workspace: Workspace) -> Findi
     return None
 
 
-def _check_guard(name: str, arguments: list[str], _workspace: Workspace) -> Finding | None:
-    if name == "hookbus" and arguments[:1] and arguments[0] in ("down", "uninstall"):
-        return _refused(f"hookbus {arguments[0]} switches the guard off")
+def _check_guard(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
+    if arguments[:1] and arguments[0] in ("down", "uninstall"):
+        return _refused(f"{name} {arguments[0]} switches the guard off")
     return None
 
 
-def _check_credentials(_name: str, arguments: list[str], workspace: Workspace) -> Finding | None:
+def _check_credentials(arguments: list[str], scene: Scene) -> Finding | None:
+    workspace = scene.workspace
     for word in arguments:
-        if len(word) > limits.FILE_NAME_CHARS_MAX or "/" not in word:
+        if "/" not in word or len(word) > limits.FILE_NAME_CHARS_MAX or scene.is_plain(word):
             continue
+        scene.effort.spend(WORD_UNITS)
         path = word.removeprefix("@")
         for home_word in ("${HOME}", "$HOME", "~"):
             if path.startswith(f"{home_word}/"):
@@ -223,7 +271,14 @@ def _check_credentials(_name: str, arguments: list[str], workspace: Workspace) -
     return None
 
 
-_CHECKS: Final = (_check_removal, _check_device, _check_stop, _check_guard, _check_credentials)
+_Check = Callable[[str, list[str], Scene], Finding | None]
+_CHECK_BY_NAME: Final[dict[str, _Check]] = {
+    **dict.fromkeys(("rm", "find", *_TREE_CHANGERS), _check_removal),
+    **dict.fromkeys(_FORMATTERS, _check_format),
+    **dict.fromkeys(("dd", "shred", "tee", "cp"), _check_device),
+    **dict.fromkeys((*_STOPPERS, "systemctl", "init", "telinit"), _check_stop),
+    "hookbus": _check_guard,
+}
 
 
 def _refused(reason: str) -> Finding:

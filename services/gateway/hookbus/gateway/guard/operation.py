@@ -1,12 +1,17 @@
 """One operation of an agent: which of its fields are paths, which are commands, and what the guard says of them."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
 
+from hookbus.contracts.decisions import DecisionCode
 from hookbus.gateway.guard.commands import judge_argv, judge_command
-from hookbus.gateway.guard.findings import Finding, gravest
-from hookbus.gateway.guard.paths import Workspace, judge_path
+from hookbus.gateway.guard.effort import EffortSpentError, GuardMode
+from hookbus.gateway.guard.findings import Finding, denied, gravest
+from hookbus.gateway.guard.paths import Workspace
+from hookbus.gateway.guard.scene import Scene
+from hookbus.gateway.guard.tags import tags_of, texts_of
 
 PATH_FIELDS: Final = (
     "file_path",
@@ -53,36 +58,68 @@ SHELL_TOOLS: Final = frozenset(
 )
 
 
-def judge_operation(data: dict[str, JsonValue], configured_roots: tuple[str, ...]) -> Finding | None:
-    """The gravest objection to a pre-task's ``data``, or None.
+@dataclass(frozen=True)
+class Judgement:
+    """What the guard says of one operation."""
+
+    finding: Finding | None
+    """The gravest objection."""
+    tags: tuple[str, ...] = ()
+    """Signs of injection in its texts, see :mod:`hookbus.gateway.guard.tags`."""
+
+
+def judge_operation(
+    data: dict[str, JsonValue], configured_roots: tuple[str, ...], mode: GuardMode = GuardMode.LENIENT
+) -> Judgement:
+    """The judgement on a pre-task's ``data``.
 
     Args:
-        data: ``tool``, ``tool_input`` and ``cwd`` as the hook sent them; other fields are not looked at.
+        data: ``tool``, ``tool_input`` and ``cwd`` as the hook sent them; the other fields are only searched for tags.
         configured_roots: folders in which every agent may work.
+        mode: whether doubt refuses or asks, and whether a tag refuses.
     """
+    cwd = data.get("cwd")
+    scene = Scene.of(Workspace.of(cwd if isinstance(cwd, str) else None, configured_roots), mode)
+    findings: list[Finding] = []
+    tags: tuple[str, ...] = ()
+    try:
+        findings.extend(_judge_fields(data, scene))
+        tags = tags_of(texts_of(data, scene.effort))
+    except EffortSpentError:
+        findings.append(scene.doubtful("the operation holds more than can be judged"))
+    if tags and mode is GuardMode.STRICT:
+        reason = f"shows signs of injection ({', '.join(tags)}), which strict mode refuses"
+        findings.append(denied(DecisionCode.INPUT_REFUSED, reason))
+    return Judgement(gravest(findings), tags)
+
+
+def _judge_fields(data: dict[str, JsonValue], scene: Scene) -> list[Finding]:
     tool_input = data.get("tool_input")
     fields = tool_input if isinstance(tool_input, dict) else data
     tool = data.get("tool")
     name = tool.casefold() if isinstance(tool, str) else ""
-    cwd = data.get("cwd")
-    workspace = Workspace.of(cwd if isinstance(cwd, str) else None, configured_roots)
     findings: list[Finding] = []
-    for field in PATH_FIELDS:
-        value = fields.get(field)
-        for path in value if isinstance(value, list) else (value,):
-            if isinstance(path, str) and path:
-                finding = judge_path(path, workspace, write=name not in READING_TOOLS)
-                if finding is not None:
-                    findings.append(finding)
     if name in SHELL_TOOLS or not name:
         for field in COMMAND_FIELDS:
-            findings.extend(_judge_command_field(fields.get(field), workspace))
-    return gravest(findings)
+            findings.extend(_judge_command_field(fields.get(field), scene))
+    for field in PATH_FIELDS:
+        value = fields.get(field)
+        for path in _listed(value, scene) if isinstance(value, list) else (value,):
+            if isinstance(path, str) and path:
+                finding = scene.judge_path(path, write=name not in READING_TOOLS)
+                if finding is not None:
+                    findings.append(finding)
+    return findings
 
 
-def _judge_command_field(value: JsonValue, workspace: Workspace) -> list[Finding]:
+def _judge_command_field(value: JsonValue, scene: Scene) -> list[Finding]:
     if isinstance(value, str) and value:
-        return judge_command(value, workspace)
+        return judge_command(value, scene)
     if isinstance(value, list) and value:
-        return judge_argv([word for word in value if isinstance(word, str)], workspace)
+        return judge_argv([word for word in _listed(value, scene) if isinstance(word, str)], scene)
     return []
+
+
+def _listed(values: list[JsonValue], scene: Scene) -> list[JsonValue]:
+    scene.effort.spend(len(values))
+    return values
