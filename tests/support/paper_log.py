@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hookbus.audit.batch import build
-from hookbus.audit.bundle import CHECKPOINT, CHECKPOINTS, HANDOVERS, VERIFIER_KEY, addresses_of
 from hookbus.audit.entries import Incoming, StoredEntry, from_event, own_event
+from hookbus.audit.export import CHECKPOINT, CHECKPOINTS, HANDOVERS, KEYS, VERIFIER_KEY, addresses_of
+from hookbus.audit.exported_keys import write_keys
 from hookbus.audit.keys import DataKey, create_data_key, subject_of
 from hookbus.audit.note import Checkpoint, VerifierKey
 from hookbus.audit.record import Stream
@@ -98,8 +99,8 @@ class PaperLog:
     def inclusion(self, index: int) -> tuple[bytes, ...]:
         return tuple(range_root(self.tiles(), *each) for each in inclusion_ranges(index, self.size))
 
-    def parts(self) -> dict[str, bytes]:
-        """The parts of its export, by name."""
+    def parts(self, passphrase: bytes | None = None) -> dict[str, bytes]:
+        """The parts of its export, by name; with a passphrase the data keys go along."""
         parts = {
             CHECKPOINT: self.notes[-1].encode(),
             CHECKPOINTS: b"".join(json.dumps(note).encode() + b"\n" for note in self.notes),
@@ -114,6 +115,8 @@ class PaperLog:
             else:
                 body = tiles[(address.level, address.number)]
             parts[f"tile/{address.path}"] = body
+        if passphrase is not None:
+            parts[KEYS] = write_keys(list(self.keys.values()), passphrase, os.urandom)
         parts.update({f"detached/{row.index}": row.detached for row in self.entries if row.detached is not None})
         return parts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.paper_log import PaperLog, write_bundle
 
-from hookbus.audit.bundle import Bundle, Checked, check_bundle
+from hookbus.audit.bundle import Against, Bundle, Checked, check_bundle
 from hookbus.audit.inspection import FaultError, Record, check_record
 from hookbus.audit.note import Checkpoint, SignedNote, sign_text
 from hookbus.audit.receipt import ReceiptInvalidError, check_receipt, write_receipt
@@ -43,7 +43,7 @@ def receipt_of(log: PaperLog, index: int) -> str:
 def checked(tmp_path: Path, log: PaperLog, parts: dict[str, bytes], *, leaves: bool = True) -> Checked:
     bundle = Bundle(write_bundle(tmp_path / "export.zip", parts))
     try:
-        return check_bundle(bundle, log.pinned, leaves=leaves)
+        return check_bundle(bundle, Against(log.pinned), leaves=leaves)
     finally:
         bundle.close()
 
@@ -220,9 +220,9 @@ def test_an_export_taken_back_in_time_is_found_by_a_remembered_checkpoint(log: P
     old = log.parts()
     log.append(5)
     bundle = Bundle(write_bundle(tmp_path / "export.zip", old))
-    assert check_bundle(bundle, log.pinned).fault is None
+    assert check_bundle(bundle, Against(log.pinned)).fault is None
     # The later note may have been signed after another handover: the anchor keeps those as well.
-    fault = check_bundle(bundle, log.pinned, remembered=[log.notes[-1]]).fault
+    fault = check_bundle(bundle, Against(log.pinned, [log.notes[-1]])).fault
     bundle.close()
     assert fault is not None
     assert fault.index == log.size - 5

@@ -7,6 +7,8 @@ from hookbus.audit.log import Log
 from hookbus.audit.pruning import Pruning
 from hookbus.audit.reads import ReadRecorder
 from hookbus.audit.requests.administering import AdministrationRequests
+from hookbus.audit.requests.checking import CheckingRequests
+from hookbus.audit.requests.exporting import ExportRequests
 from hookbus.audit.requests.proving import ProvingRequests
 from hookbus.audit.requests.reading import ReadingRequests
 from hookbus.audit.retention import retain_forever
@@ -34,9 +36,9 @@ def build(settings: AuditSettings) -> Service:
     events = EventHandlers(log)
     loops = (batch_loop(broker, AUDIT_HOOKS, events.hooks), batch_loop(broker, AUDIT_SECURITY, events.security))
     server = RpcServer(broker, SERVICE)
-    ReadingRequests(database, log, ReadRecorder(Publisher(broker)), settings.database_url.get_secret_value()).register(
-        server
-    )
+    ReadingRequests(database, log, ReadRecorder(Publisher(broker))).register(server)
+    CheckingRequests(database, log, settings.database_url.get_secret_value()).register(server)
+    ExportRequests(database, log).register(server)
     ProvingRequests(database, log).register(server)
     pruning = Pruning(database)
     AdministrationRequests(database, log, pruning).register(server)

@@ -1,212 +1,280 @@
-"""A log taken away: one zip file with everything a check needs, laid out as C2SP tlog-tiles.
+"""An exported log as one zip file, checked offline with nothing but a pinned key; on every core where it is long."""
 
-``checkpoint`` (the newest note), ``checkpoints.jsonl`` (every note, one JSON string a line), ``handovers.json``,
-``log.vkey`` (the first public key: for convenience; a checker pins its own), ``tile/<level>/...`` and
-``tile/entries/...`` for the size of the checkpoint, and ``detached/<index>`` for entries too large for a bundle.
-Entries are as the log holds them: encrypted.
-"""
-
-import json
+import multiprocessing
+import os
+import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from hookbus.audit.inspection import FaultError, Record
-from hookbus.audit.note import Checkpoint, NoteInvalidError, VerifierKey
-from hookbus.audit.record import Algorithm, RecordInvalidError, parse_header
-from hookbus.audit.tiles import TILE_HEIGHT, TILE_WIDTH, TileAddress
-from hookbus.audit.trust import Trust
-from hookbus.audit.verify import LogVerifier, TileHashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-CHECKPOINT: Final = "checkpoint"
-CHECKPOINTS: Final = "checkpoints.jsonl"
-HANDOVERS: Final = "handovers.json"
-VERIFIER_KEY: Final = "log.vkey"
-CHUNK_BUNDLES: Final = 16
-"""Entry bundles checked at once."""
+from hookbus.audit.export import Export, Published, leaves_of, opened
+from hookbus.audit.forks import find_fork
+from hookbus.audit.inspection import FaultError, Inspected, Keys, OpenedKey, inspect_records
+from hookbus.audit.keys import DataKey
+from hookbus.audit.note import NoteInvalidError, SignedNote, VerifierKey
+from hookbus.audit.tiles import TILE_WIDTH
+from hookbus.audit.verify import LogVerifier
+
+STRETCH_ENTRIES: Final = 16 * TILE_WIDTH
+"""Entries inspected at once."""
 PART_BYTES_MAX: Final = 64 * 1024 * 1024
 """No part of a bundle is larger: a doctored zip cannot fill the memory."""
+PARALLEL_ENTRIES_MIN: Final = 200_000
+"""From here on it pays to start processes (docs/performance.md)."""
+STRETCHES_AHEAD_PER_WORKER: Final = 2
+"""Stretches under way before the oldest is absorbed: the bound on memory."""
+
+Progress = Callable[[int, int], None]
+"""Called with entries checked and entries in all."""
 
 
-def addresses_of(size: int) -> Iterator[TileAddress]:
-    """Every tile and entry bundle of a log of ``size``, full ones first in each level."""
-    for number in range(-(-size // TILE_WIDTH)):
-        yield TileAddress(None, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
-    level, width = 0, size
-    while width:
-        for number in range(-(-width // TILE_WIDTH)):
-            yield TileAddress(level, number, min(TILE_WIDTH, width - number * TILE_WIDTH))
-        level, width = level + 1, width >> TILE_HEIGHT
+class Bundle(Export):
+    """An exported log, opened for checking."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises FaultError where the file is no bundle."""
+        self.path = path
+        self._zip = _Zip(path)
+        super().__init__(self._zip)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def holds(self, name: str) -> bool:
+        """Whether the file has a part of this name."""
+        return self._zip.holds(name)
 
 
-def split_records(body: bytes) -> list[bytes]:
-    """The records of an entry bundle; raises ValueError where it is cut short."""
-    found: list[bytes] = []
-    at = 0
-    while at < len(body):
-        length = int.from_bytes(body[at : at + 2])
-        record = body[at + 2 : at + 2 + length]
-        if len(record) != length:
-            raise ValueError("the entry bundle is cut short")
-        found.append(record)
-        at += 2 + length
-    return found
+class _Zip:
+    def __init__(self, path: Path) -> None:
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise FaultError(None, f"{path} is not an exported log") from error
+        # One file position, and the check reads tiles while another thread may read records.
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._zip.close()
+
+    def holds(self, name: str) -> bool:
+        return name in self._zip.NameToInfo
+
+    def read(self, name: str) -> bytes:
+        try:
+            with self._lock:
+                if self._zip.getinfo(name).file_size > PART_BYTES_MAX:
+                    raise FaultError(None, f"{name} is larger than any part of a log")
+                return self._zip.read(name)
+        except (KeyError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            raise FaultError(None, f"{name} is missing or damaged") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What a log is checked against, all of it kept where the log's keeper does not rule.
+
+    Args:
+        pinned: the log's first public key.
+        remembered: notes kept elsewhere (an anchor, an earlier day): the log must lead to each of them.
+        witnesses: public keys; each must have cosigned a checkpoint.
+    """
+
+    pinned: VerifierKey
+    remembered: Sequence[str] = ()
+    witnesses: Sequence[VerifierKey] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check of a bundle found."""
+    """What a check of an export found. ``fork`` is the text of a proof that the log told two stories.
+
+    ``cosigned`` says, by the name of each witness, the size of the newest checkpoint it has cosigned.
+    """
 
     size: int
     root: bytes
     checkpoints: int
     checked: int
     fault: FaultError | None
+    fork: str | None = None
+    cosigned: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-class Bundle:
-    """An exported log, opened for checking."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises FaultError where the file is no bundle."""
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise FaultError(None, f"{path} is not an exported log") from error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._zip.close()
-
-    def read(self, name: str) -> bytes:
-        """One part; raises FaultError where it is absent."""
-        try:
-            if self._zip.getinfo(name).file_size > PART_BYTES_MAX:
-                raise FaultError(None, f"{name} is larger than any part of a log")
-            return self._zip.read(name)
-        except (KeyError, zipfile.BadZipFile) as error:
-            raise FaultError(None, f"{name} is missing or damaged") from error
-
-    def trust(self, pinned: VerifierKey) -> Trust:
-        """The log's keys, from the pinned one on."""
-        try:
-            return Trust(pinned.name, pinned, cast("list[str]", json.loads(self.read(HANDOVERS))))
-        except (NoteInvalidError, ValueError) as error:
-            raise FaultError(None, f"the key handovers: {error}") from error
-
-    def checkpoints(self, trust: Trust) -> list[Checkpoint]:
-        """Every checkpoint, signatures checked, the newest last."""
-        notes = [str(json.loads(line)) for line in self.read(CHECKPOINTS).splitlines()]
-        found: list[Checkpoint] = []
-        for note in [*notes, self.read(CHECKPOINT).decode()]:
-            try:
-                found.append(trust.open(note).checkpoint)
-            except NoteInvalidError as error:
-                raise FaultError(None, f"a checkpoint is forged: {error}") from error
-        return sorted(found, key=lambda item: item.size)
-
-    def tile(self, address: TileAddress) -> bytes:
-        """A tile or an entry bundle."""
-        return self.read(f"tile/{address.path}")
-
-    def records(self, address: TileAddress) -> list[Record]:
-        """The records of an entry bundle, each with its detached part."""
-        first = address.number * TILE_WIDTH
-        try:
-            split = split_records(self.tile(address))
-        except ValueError as error:
-            raise FaultError(first, str(error)) from error
-        found = [Record(record, self._detached(record, first + number)) for number, record in enumerate(split)]
-        if len(found) != address.width:
-            # What is left says at which place it was written: the first one out of place follows what is missing.
-            places = [parse_header(item.record).index for item in found]
-            shifted = (first + number for number, place in enumerate(places) if place != first + number)
-            raise FaultError(
-                next(shifted, first + min(len(found), address.width)),
-                "the entry is missing, or one was added before it",
-            )
-        return found
-
-    def _detached(self, record: bytes, index: int) -> bytes | None:
-        try:
-            header = parse_header(record)
-        except RecordInvalidError as error:
-            raise FaultError(index, f"the entry was changed: {error}") from error
-        return self.read(f"detached/{index}") if header.algorithm == Algorithm.AES_256_GCM_DETACHED else None
+def _no_progress(_checked: int, _size: int) -> None:
+    """For callers that do not show any."""
 
 
 def check_bundle(
-    bundle: Bundle,
-    pinned: VerifierKey,
+    export: Export,
+    against: Against,
     *,
     leaves: bool = True,
-    remembered: Sequence[str] = (),
-    progress: Callable[[int, int], None] = lambda _checked, _size: None,
+    keys: Mapping[bytes, DataKey] | None = None,
+    progress: Progress = _no_progress,
 ) -> Checked:
-    """Check an exported log against the pinned key.
+    """Check an exported log.
 
     Args:
-        bundle: the export.
-        pinned: the log's first public key, from somewhere the log's keeper does not rule.
-        remembered: notes kept elsewhere (an anchor, an earlier day): the log must lead to each of them.
+        export: a file, or the live log read through its API.
+        against: the pinned key, and what else was kept.
         leaves: recompute every leaf from its record; without, only checkpoints and tiles are checked.
-        progress: told how many of how many entries are checked.
+        keys: decrypt every record too.
+        progress: told after each stretch.
     """
-    size, root, count, done = 0, b"", 0, 0
-    try:
-        trust = bundle.trust(pinned)
-        checkpoints = bundle.checkpoints(trust)
-        count = len(checkpoints)
-        size, root = checkpoints[-1].size, checkpoints[-1].root
+    return _Check(export, against, leaves=leaves, keys=keys, progress=progress).run()
+
+
+class _Check:
+    """One check under way: what it has found out so far is what it reports when it ends early."""
+
+    def __init__(
+        self,
+        export: Export,
+        against: Against,
+        *,
+        leaves: bool,
+        keys: Mapping[bytes, DataKey] | None,
+        progress: Progress,
+    ) -> None:
+        self._export = export
+        self._against = against
+        self._leaves = leaves
+        self._keys = keys
+        self._progress = progress
+        self._size = self._done = 0
+        self._root = b""
+        self._notes: list[Published] = []
+        self._cosigned: dict[str, int] = {}
+
+    def run(self) -> Checked:
+        fault: FaultError | None = None
+        try:
+            self._walk()
+        except FaultError as found:
+            fault = found
+        except ValueError as error:
+            fault = FaultError(None, f"the export is malformed: {error}")
+        fork = None if fault is None else find_fork(self._export, self._against.pinned, self._notes, self._size)
+        return Checked(self._size, self._root, len(self._notes), self._done, fault, fork, self._cosigned)
+
+    def _walk(self) -> None:
+        export, pinned = self._export, self._against.pinned
+        trust = export.trust(pinned)
+        published = export.checkpoints(trust)
+        newest = published[-1].checkpoint
+        self._size, self._root = newest.size, newest.root
+        self._notes = [
+            *published,
+            *(opened(note, trust, "a remembered checkpoint is not of this log") for note in self._against.remembered),
+        ]
+        self._cosigned = {key.name: _cosigned_to(key, self._notes) for key in self._against.witnesses}
         log_id = bytes.fromhex(pinned.name.rpartition("/")[2])
-        known = [*checkpoints, *trust.handed_over, *(_opened(note, trust) for note in remembered)]
-        verifier = LogVerifier(log_id, known, decrypt=False)
-        for first in range(0, size, CHUNK_BUNDLES * TILE_WIDTH):
-            end = min(size, first + CHUNK_BUNDLES * TILE_WIDTH)
-            tiles = _tiles(bundle, first, end, size)
-            if leaves:
-                records = [
-                    record
-                    for number in range(first // TILE_WIDTH, -(-end // TILE_WIDTH))
-                    for record in bundle.records(TileAddress(None, number, min(TILE_WIDTH, size - number * TILE_WIDTH)))
-                ]
-                verifier.feed_records(records, tiles)
+        known = [*(item.checkpoint for item in self._notes), *trust.handed_over]
+        verifier = LogVerifier(log_id, known, decrypt=self._keys is not None)
+        for first, end, inspected in self._stretches(log_id):
+            tiles = export.tiles(first, end, self._size)
+            if inspected is None:
+                verifier.feed_leaves(leaves_of(tiles, first, end), tiles)
             else:
-                verifier.feed_leaves(_leaves(tiles, first, end), tiles)
-            done = end
-            progress(done, size)
-        verifier.finish(size=size, tiles_stored=None)
-    except FaultError as fault:
-        return Checked(size, root, count, done, fault)
-    except ValueError as error:
-        return Checked(size, root, count, done, FaultError(None, f"the export is malformed: {error}"))
-    return Checked(size, root, count, done, None)
+                verifier.absorb(inspected, tiles)
+            self._done = end
+            self._progress(end, self._size)
+        verifier.finish(size=self._size, tiles_stored=None)
+
+    def _stretches(self, log_id: bytes) -> Iterator[tuple[int, int, Inspected | None]]:
+        """Each stretch in order, inspected in other processes where there are many; None where records are not read."""
+        size = self._size
+        ranges = [(first, min(size, first + STRETCH_ENTRIES)) for first in range(0, size, STRETCH_ENTRIES)]
+        order = _Order(log_id, size, self._keys)
+        if not self._leaves:
+            yield from ((first, end, None) for first, end in ranges)
+        elif isinstance(self._export, Bundle) and size >= PARALLEL_ENTRIES_MIN:
+            yield from _elsewhere(self._export.path, order, ranges)
+        else:
+            keys = order.opened_keys
+            yield from ((first, end, _inspect(self._export, order, keys, first, end)) for first, end in ranges)
 
 
-def _opened(note: str, trust: Trust) -> Checkpoint:
-    try:
-        return trust.open(note).checkpoint
-    except NoteInvalidError as error:
-        raise FaultError(None, f"a remembered checkpoint is not of this log: {error}") from error
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a worker must know besides the file."""
+
+    log_id: bytes
+    size: int
+    keys: Mapping[bytes, DataKey] | None
+
+    @property
+    def opened_keys(self) -> Keys | None:
+        """The keys, ready to decrypt with."""
+        if self.keys is None:
+            return None
+        return {key_id: OpenedKey(AESGCM(key.key), key.commitment) for key_id, key in self.keys.items()}
 
 
-def _tiles(bundle: Bundle, first: int, end: int, size: int) -> TileHashes:
-    """The tiles that overlap or end within entries ``[first, end)``, partial ones included at level 0."""
-    found: dict[tuple[int, int], bytes] = {}
-    for number in range(first // TILE_WIDTH, -(-end // TILE_WIDTH)):
-        found[(0, number)] = bundle.tile(TileAddress(0, number, min(TILE_WIDTH, size - number * TILE_WIDTH)))
-    level, width = 1, TILE_WIDTH * TILE_WIDTH
-    while width <= end:
-        for number in range(first // width, end // width):
-            found[(level, number)] = bundle.tile(TileAddress(level, number))
-        level, width = level + 1, width * TILE_WIDTH
-    return found
+def _inspect(export: Export, order: _Order, keys: Keys | None, first: int, end: int) -> Inspected:
+    return inspect_records(export.records(first, end, order.size), first, order.log_id, keys)
 
 
-def _leaves(tiles: TileHashes, first: int, end: int) -> list[bytes]:
-    joined = b"".join(tiles[(0, number)] for number in range(first // TILE_WIDTH, -(-end // TILE_WIDTH)))
-    if len(joined) != (end - first) * 32:
-        raise FaultError(first, "a tile is cut short")
-    return [joined[at : at + 32] for at in range(0, len(joined), 32)]
+_work: Callable[[int, int], Inspected] | None = None
+
+
+def _start(path: Path, order: _Order) -> None:
+    global _work  # noqa: PLW0603 - a pool's initializer has no other way to leave something for its tasks
+    bundle, keys = Bundle(path), order.opened_keys
+
+    def work(first: int, end: int) -> Inspected:
+        return _inspect(bundle, order, keys, first, end)
+
+    _work = work
+
+
+def _worked(first: int, end: int) -> Inspected:
+    assert _work is not None
+    return _work(first, end)
+
+
+def _elsewhere(
+    path: Path, order: _Order, ranges: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int, Inspected | None]]:
+    """Each worker opens the file itself; a bounded number of stretches is under way."""
+    workers = os.cpu_count() or 1
+    with ExitStack() as stack:
+        pool = ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(path, order)
+        )
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        waiting: deque[tuple[int, int, Future[Inspected]]] = deque()
+        for first, end in ranges:
+            waiting.append((first, end, pool.submit(_worked, first, end)))
+            if len(waiting) > workers * STRETCHES_AHEAD_PER_WORKER:
+                begun, ended, future = waiting.popleft()
+                yield begun, ended, future.result()
+        for first, end, future in waiting:
+            yield first, end, future.result()
+
+
+def _cosigned_to(witness: VerifierKey, notes: Sequence[Published]) -> int:
+    """The size of the newest checkpoint a witness has cosigned; raises FaultError for none, or one that is forged."""
+    newest: int | None = None
+    for published in notes:
+        signed = SignedNote.parse(published.note)
+        if not any((line.name, line.key_id) == (witness.name, witness.key_id) for line in signed.signatures):
+            continue
+        try:
+            signed.verified_by([witness])
+        except NoteInvalidError as error:
+            size = published.checkpoint.size
+            raise FaultError(None, f"a cosignature of the checkpoint of size {size} is forged: {error}") from error
+        newest = max(newest or 0, published.checkpoint.size)
+    if newest is None:
+        raise FaultError(None, f"no checkpoint is cosigned by the witness {witness.name}")
+    return newest

@@ -14,9 +14,9 @@ from hookbus.audit.keyring import Keyring
 from hookbus.audit.keys import KeyEncryptionKey
 from hookbus.audit.note import Checkpoint, NoteInvalidError
 from hookbus.audit.pruned import absorb_pruned, read_record
-from hookbus.audit.repository import leading, reading
-from hookbus.audit.stretches import Order, Stretch, inspect, work
-from hookbus.audit.tiles import TILE_WIDTH
+from hookbus.audit.repository import appending, leading, reading
+from hookbus.audit.stretches import Order, Stretch, inspect, start, work
+from hookbus.audit.tiles import TILE_WIDTH, TileAddress
 from hookbus.audit.trust import Trust
 from hookbus.audit.verify import LogVerifier, TileHashes
 
@@ -44,13 +44,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """``keyring`` decrypts every entry as well; with ``database_url`` a long log is checked on every core."""
+    """``keyring`` decrypts every entry as well; with ``database_url`` a long log is checked on every core.
+
+    ``hashes_only`` reads no entry: checkpoints are compared with each other through the stored hashes alone.
+    """
 
     keyring: Keyring | None = None
     database_url: str | None = None
+    hashes_only: bool = False
 
     def __repr__(self) -> str:
-        return f"Means(decrypt={self.keyring is not None})"
+        return f"Means(decrypt={self.keyring is not None}, hashes_only={self.hashes_only})"
 
 
 def _no_progress(_checked: int, _size: int) -> None:
@@ -89,7 +93,10 @@ async def check_log(
             verifier = LogVerifier(state.log_id, known, decrypt=means.keyring is not None)
             if pruned is not None:
                 await absorb_pruned(connection, verifier, pruned, STRETCH_ENTRIES)
-            await _walk(connection, verifier, means, state, progress)
+            if means.hashes_only:
+                await _walk_hashes(connection, verifier, state.frontier.size, progress)
+            else:
+                await _walk(connection, verifier, means, state, progress)
             verifier.finish(size=state.frontier.size, tiles_stored=await reading.count_tiles(connection))
             _require_root(state, verifier.root)
         except FaultError as fault:
@@ -106,6 +113,29 @@ def _require_same_log(state: leading.LogState, origin: str) -> None:
 def _require_root(state: leading.LogState, root: bytes) -> None:
     if root != state.frontier.root:
         raise FaultError(None, "the stored frontier is not that of the entries")
+
+
+async def _walk_hashes(connection: leading.Connection, verifier: LogVerifier, size: int, progress: Progress) -> None:
+    """Rebuild the tree from the stored hashes of its leaves."""
+    for first in range(verifier.size, size, STRETCH_ENTRIES):
+        end = min(size, first + STRETCH_ENTRIES)
+        tiles = await reading.full_tiles(connection, first, end)
+        whole = end // TILE_WIDTH
+        joined = [_full_tile(tiles, number) for number in range(first // TILE_WIDTH, whole)]
+        if end % TILE_WIDTH:
+            joined.append(await appending.tile_hashes(connection, TileAddress(0, whole, end % TILE_WIDTH)))
+        leaves = b"".join(joined)
+        await asyncio.to_thread(verifier.feed_leaves, leaves, tiles)
+        if verifier.size < end:
+            raise FaultError(verifier.size, "the entry is missing")
+        progress(end, size)
+
+
+def _full_tile(tiles: TileHashes, number: int) -> bytes:
+    stored = tiles.get((0, number))
+    if stored is None:
+        raise FaultError(number * TILE_WIDTH, f"tile 0/{number} is missing")
+    return stored
 
 
 async def _walk(
@@ -165,7 +195,6 @@ class _Workers:
         self._state = state
         self._kek = kek
         self._pool: ProcessPoolExecutor | None = None
-        self._order: Order | None = None
         self.ahead_max = 0
 
     async def __aenter__(self) -> Self:
@@ -175,9 +204,13 @@ class _Workers:
         await self._connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         snapshot = await self._connection.fetchval("SELECT pg_export_snapshot()")
         kek = None if self._kek is None else self._kek.export()
-        self._order = Order(self._url, snapshot, self._state.log_id, kek)
         workers = os.cpu_count() or 1
-        self._pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        self._pool = ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=start,
+            initargs=(Order(self._url, snapshot, self._state.log_id, kek),),
+        )
         self.ahead_max = STRETCHES_AHEAD_PER_WORKER * workers
         return self
 
@@ -187,9 +220,9 @@ class _Workers:
 
     def begin(self, first: int, end: int) -> Awaitable[Stretch]:
         """Begin with a stretch."""
-        if self._pool is None or self._order is None:
+        if self._pool is None:
             return inspect(self._connection, self._state.log_id, self._kek, first, end)
-        return asyncio.get_running_loop().run_in_executor(self._pool, work, self._order, first, end)
+        return asyncio.get_running_loop().run_in_executor(self._pool, work, first, end)
 
 
 async def _stored_checkpoints(connection: leading.Connection, trust: Trust) -> list[Checkpoint]:

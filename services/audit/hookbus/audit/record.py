@@ -18,7 +18,7 @@ in place of ciphertext and tag, their SHA-256 and length (algorithm ``AES_256_GC
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from hashlib import sha256
@@ -40,6 +40,7 @@ RECORD_BYTES_MAX: Final = 65_535
 _HEADER: Final = struct.Struct(f">BBBB{LOG_ID_BYTES}sQ{EVENT_HASH_BYTES}sQ{KEY_ID_BYTES}s")
 _DETACHED: Final = struct.Struct(f">{DIGEST_BYTES}sQ")
 HEADER_BYTES: Final = _HEADER.size
+RECORD_BYTES_MIN: Final = HEADER_BYTES + NONCE_BYTES + TAG_BYTES
 INLINE_BYTES_MAX: Final = RECORD_BYTES_MAX - HEADER_BYTES - NONCE_BYTES - TAG_BYTES
 """The longest plaintext that lies in the record itself."""
 
@@ -64,13 +65,16 @@ class Stream(IntEnum):
     SECURITY = 2
 
 
+_EVENT_DOMAINS: Final[dict[int, bytes]] = {stream.value: _EVENT_DOMAIN + bytes([stream]) for stream in Stream}
+
+
 class RecordInvalidError(Exception):
     """A record is malformed, or does not open under its key; the text says what."""
 
 
-def event_hash(stream: Stream, event_id: str) -> bytes:
-    """What the header holds in place of the event id, whose length varies."""
-    return sha256(_EVENT_DOMAIN + bytes([stream]) + event_id.encode()).digest()
+def event_hash(stream: int, event_id: str) -> bytes:
+    """What the header holds in place of the event id, whose length varies. ``stream`` is a :class:`Stream`."""
+    return sha256(_EVENT_DOMAINS[stream] + event_id.encode()).digest()
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -86,9 +90,9 @@ def from_microseconds(count: int) -> datetime:
         raise RecordInvalidError("the time is out of range") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Header:
-    """The clear part of a record."""
+    """The clear part of a record. Not frozen, for speed: one is made for every entry."""
 
     log_id: bytes
     index: int
@@ -113,7 +117,7 @@ class Header:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sealed:
     """A record, and the detached ciphertext with its tag where the record only holds their digest."""
 
@@ -124,10 +128,9 @@ class Sealed:
 def seal(header: Header, plaintext: bytes, cipher: AESGCM, nonce: bytes) -> Sealed:
     """Encrypt one event. ``nonce`` must be random and never used before; ``header.algorithm`` is set here."""
     inline = len(plaintext) <= INLINE_BYTES_MAX
-    algorithm = Algorithm.AES_256_GCM if inline else Algorithm.AES_256_GCM_DETACHED
-    aad = _HEADER.pack(
-        VERSION, algorithm, header.stream, 0, header.log_id, header.index, header.event, header.time_us, header.key_id
-    )
+    if not inline:
+        header = replace(header, algorithm=Algorithm.AES_256_GCM_DETACHED)
+    aad = header.pack()
     ciphertext = cipher.encrypt(nonce, plaintext, aad)
     if inline:
         return Sealed(aad + nonce + ciphertext)
@@ -136,7 +139,7 @@ def seal(header: Header, plaintext: bytes, cipher: AESGCM, nonce: bytes) -> Seal
 
 def parse_header(record: bytes) -> Header:
     """The header of a record; raises RecordInvalidError for what is not one of this version."""
-    if len(record) < HEADER_BYTES + NONCE_BYTES + TAG_BYTES:
+    if len(record) < RECORD_BYTES_MIN:
         raise RecordInvalidError("the record is too short")
     version, algorithm, stream, reserved, log_id, index, event, time_us, key_id = _HEADER.unpack_from(record)
     if version != VERSION or reserved:
@@ -144,6 +147,14 @@ def parse_header(record: bytes) -> Header:
     if algorithm not in (Algorithm.AES_256_GCM, Algorithm.AES_256_GCM_DETACHED):
         raise RecordInvalidError(f"the record is of unknown algorithm {algorithm}")
     return Header(log_id, index, stream, event, time_us, key_id, algorithm)
+
+
+def begins_with(record: bytes, header: Header) -> bool:
+    """Whether a record of full length begins with exactly this header."""
+    try:
+        return len(record) >= RECORD_BYTES_MIN and record.startswith(header.pack())
+    except struct.error:
+        return False
 
 
 def ciphertext_of(record: bytes, header: Header, detached: bytes | None) -> bytes:
@@ -161,9 +172,12 @@ def ciphertext_of(record: bytes, header: Header, detached: bytes | None) -> byte
     return detached
 
 
-def open_record(record: bytes, detached: bytes | None, cipher: AESGCM) -> bytes:
-    """The event's bytes; raises RecordInvalidError where the record was changed or the key is another."""
-    header = parse_header(record)
+def open_record(record: bytes, detached: bytes | None, cipher: AESGCM, header: Header | None = None) -> bytes:
+    """The event's bytes; raises RecordInvalidError where the record was changed or the key is another.
+
+    ``header`` spares parsing a record that was parsed before.
+    """
+    header = header or parse_header(record)
     ciphertext = ciphertext_of(record, header, detached)
     try:
         return cipher.decrypt(record[HEADER_BYTES : HEADER_BYTES + NONCE_BYTES], ciphertext, record[:HEADER_BYTES])

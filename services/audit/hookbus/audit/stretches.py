@@ -36,21 +36,42 @@ class Stretch:
     lookup_fault: int | None
 
 
-def work(order: Order, first: int, end: int) -> Stretch:
-    """In a worker: a connection of its own on the order's snapshot."""
-    return asyncio.run(_work(order, first, end))
+class _Worker:
+    """What one worker process keeps from stretch to stretch: a loop, a connection on the snapshot, the keys."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._loop = asyncio.new_event_loop()
+        self._connection = self._loop.run_until_complete(_connect(order))
+        self._kek = None if order.kek is None else KeyEncryptionKey(order.kek)
+
+    def inspect(self, first: int, end: int) -> Stretch:
+        return self._loop.run_until_complete(inspect(self._connection, self._order.log_id, self._kek, first, end))
 
 
-async def _work(order: Order, first: int, end: int) -> Stretch:
+_worker: _Worker | None = None
+
+
+def start(order: Order) -> None:
+    """In a new worker: connect to the order's snapshot. The connection ends with the process."""
+    global _worker  # noqa: PLW0603 - a pool's initializer has no other way to leave something for its tasks
+    _worker = _Worker(order)
+
+
+def work(first: int, end: int) -> Stretch:
+    """In a started worker."""
+    assert _worker is not None
+    return _worker.inspect(first, end)
+
+
+async def _connect(order: Order) -> Connection:
     connection = await asyncpg.connect(order.database_url, timeout=CONNECT_TIMEOUT_S)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            # A snapshot's name has no place for a parameter; this one came from the server a moment ago.
-            await connection.execute(f"SET TRANSACTION SNAPSHOT '{order.snapshot}'")
-            kek = None if order.kek is None else KeyEncryptionKey(order.kek)
-            return await inspect(connection, order.log_id, kek, first, end)
-    finally:
-        await connection.close()
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    # A snapshot's name has no place for a parameter; this one came from the server a moment ago.
+    await connection.execute(f"SET TRANSACTION SNAPSHOT '{order.snapshot}'")
+    # Idle while the others work.
+    await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    return connection
 
 
 async def inspect(connection: Connection, log_id: bytes, kek: KeyEncryptionKey | None, first: int, end: int) -> Stretch:
@@ -71,11 +92,10 @@ async def inspect(connection: Connection, log_id: bytes, kek: KeyEncryptionKey |
                     commitment=stored.commitment,
                 )
             except KeyUnusableError as error:
-                return Stretch(Inspected((), None, (None, str(error))), None)
+                return Stretch(Inspected(b"", None, (None, str(error))), None)
             keys[stored.key_id] = OpenedKey(AESGCM(key.key), key.commitment)
     # In a thread: a service that checks a short log itself goes on answering.
     inspected = await asyncio.to_thread(inspect_rows, rows, first, log_id, keys)
-    found = len(inspected.leaves)
-    if inspected.fault is None and found < end - first:
-        inspected = Inspected(inspected.leaves, inspected.ledger, (first + found, "the entry is missing"))
+    if inspected.fault is None and inspected.count < end - first:
+        inspected = Inspected(inspected.leaves, inspected.ledger, (first + inspected.count, "the entry is missing"))
     return Stretch(inspected, lookup_fault)

@@ -7,11 +7,10 @@ the index it concerns.
 
 from collections.abc import Mapping, Sequence
 
-from hookbus.audit.entries import StoredEntry
-from hookbus.audit.inspection import FaultError, Inspected, KeyLedger, Keys, Record, check_record, inspect_rows
+from hookbus.audit.inspection import FaultError, Inspected, KeyLedger
 from hookbus.audit.note import Checkpoint
-from hookbus.audit.tiles import TILE_WIDTH, FullTile, LogTree
-from hookbus.audit.tree import HASH_BYTES, leaf_hash
+from hookbus.audit.tiles import TILE_WIDTH, FullTile, LogTree, split_hashes
+from hookbus.audit.tree import HASH_BYTES
 
 TileHashes = Mapping[tuple[int, int], bytes]
 """(level, number) -> the 8,192 bytes of a full tile as stored."""
@@ -41,43 +40,28 @@ class LogVerifier:
         """The root of the entries checked so far."""
         return self._tree.frontier.root
 
-    def feed(self, entries: Sequence[StoredEntry], tiles: TileHashes, keys: Keys | None = None) -> None:
-        """Check the next entries.
+    def absorb(self, inspected: Inspected, tiles: TileHashes) -> None:
+        """Check the next entries, inspected wherever that was, against the tree.
 
         Args:
-            entries: rows in the order of their index.
+            inspected: what the entries say by themselves; they must follow on those absorbed before.
             tiles: at least the stored tiles these entries complete.
-            keys: the data keys of these entries, as far as they still exist; None to check without decryption.
 
         Raises:
             FaultError: at the first thing wrong.
         """
-        self.absorb(inspect_rows(entries, self._next, self._log_id, keys), tiles)
-
-    def absorb(self, inspected: Inspected, tiles: TileHashes) -> None:
-        """The same for rows inspected elsewhere, which must follow on those absorbed before."""
         if self._ledger is not None and inspected.ledger is not None:
             self._ledger.absorb(inspected.ledger)
         self.feed_leaves(inspected.leaves, tiles)
         if inspected.fault is not None:
             raise FaultError(*inspected.fault)
 
-    def feed_records(self, records: Sequence[Record], tiles: TileHashes) -> None:
-        """The same for entries without rows, and without keys."""
-        first = self._next
-        for record in records:
-            check_record(record, self._next, self._log_id)
-            self._next += 1
-        self._grow(first, [leaf_hash(record.record) for record in records], tiles)
-
-    def feed_leaves(self, leaves: Sequence[bytes], tiles: TileHashes) -> None:
+    def feed_leaves(self, joined: bytes, tiles: TileHashes) -> None:
         """The same for leaf hashes alone: tiles and checkpoints are checked against each other."""
         first = self._next
+        leaves = split_hashes(joined)
         self._next += len(leaves)
-        self._grow(first, leaves, tiles)
-
-    def _grow(self, first: int, leaves: Sequence[bytes], tiles: TileHashes) -> None:
-        self._compare_leaves(first, leaves, tiles)
+        self._compare_leaves(first, joined, tiles)
         done = 0
         while done < len(leaves):
             stop = len(leaves)
@@ -122,15 +106,15 @@ class LogVerifier:
                 )
             self._agreed = checkpoint.size
 
-    def _compare_leaves(self, first: int, leaves: Sequence[bytes], tiles: TileHashes) -> None:
+    def _compare_leaves(self, first: int, joined: bytes, tiles: TileHashes) -> None:
         """Against the stored tiles, which hold each leaf hash a second time: this names the very entry."""
-        joined = b"".join(leaves)
-        for number in range(first // TILE_WIDTH, (first + len(leaves) - 1) // TILE_WIDTH + 1 if leaves else 0):
+        end = first + len(joined) // HASH_BYTES
+        for number in range(first // TILE_WIDTH, -(-end // TILE_WIDTH)):
             stored = tiles.get((0, number))
             if stored is None:
                 continue
             start = max(first, number * TILE_WIDTH)
-            stop = min(first + len(leaves), (number + 1) * TILE_WIDTH)
+            stop = min(end, (number + 1) * TILE_WIDTH)
             mine = joined[(start - first) * HASH_BYTES : (stop - first) * HASH_BYTES]
             theirs = stored[(start - number * TILE_WIDTH) * HASH_BYTES : (stop - number * TILE_WIDTH) * HASH_BYTES]
             if mine != theirs:

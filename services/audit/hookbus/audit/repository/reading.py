@@ -36,7 +36,14 @@ async def read_range(connection: Connection, first: int, end: int) -> list[Store
     rows = await connection.fetch(
         _SELECT_ENTRY + " WHERE index >= $1 AND index < $2 ORDER BY index, record", first, end
     )
-    return [_entry(row) for row in rows]
+    found: list[StoredEntry] = []
+    last, last_us = None, 0
+    for index, stream, event_id, time, key_id, leaf_hash, record, detached in rows:
+        if time != last:
+            # All entries of a batch have one time.
+            last, last_us = time, to_microseconds(time)
+        found.append(StoredEntry(index, stream, event_id, last_us, key_id, leaf_hash, record, detached))
+    return found
 
 
 async def hold_partitions(connection: Connection) -> None:

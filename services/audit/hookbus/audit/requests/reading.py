@@ -1,4 +1,4 @@
-"""What only key holders may read: entries, receipts, and the check of the whole log."""
+"""What only key holders may read: entries and receipts."""
 
 import asyncio
 import base64
@@ -8,11 +8,10 @@ from typing import Final, cast
 
 from pydantic import JsonValue
 
-from hookbus.audit.checking import Means, check_log
 from hookbus.audit.entries import StoredEntry
 from hookbus.audit.keys import DataKey
 from hookbus.audit.log import Log
-from hookbus.audit.note import Checkpoint, NoteInvalidError, SignedNote
+from hookbus.audit.note import Checkpoint, SignedNote
 from hookbus.audit.opened import OpenLog
 from hookbus.audit.proofs import inclusion_proof
 from hookbus.audit.reads import ReadRecorder
@@ -30,28 +29,22 @@ from hookbus.platform.database.engine import Database
 CHECKPOINT_WAIT_S: Final = 3.0
 """How long a receipt waits for the checkpoint that covers its entry."""
 CHECKPOINT_POLL_S: Final = 0.1
-CHECKS_CONCURRENT_MAX: Final = 1
-"""Whole-log checks at once: each reads everything."""
-
 PAGE_BYTES_MAX: Final = 512 * 1024
 """Events in one reply; the bus carries a message of a megabyte."""
 
 
 class ReadingRequests:
-    """The RPC methods that decrypt, or recompute everything."""
+    """The RPC methods that find entries, and decrypt them."""
 
-    def __init__(self, database: Database, log: Log, reads: ReadRecorder, database_url: str) -> None:
+    def __init__(self, database: Database, log: Log, reads: ReadRecorder) -> None:
         self._database = database
-        self._database_url = database_url
         self._log = log
         self._reads = reads
-        self._checks = asyncio.Semaphore(CHECKS_CONCURRENT_MAX)
 
     def register(self, server: RpcServer) -> None:
         """Answer every method."""
         server.method("entries", wire.EntriesRequest, self.entries)
         server.method("receipt", wire.ReceiptRequest, self.receipt)
-        server.method("verify", wire.VerifyRequest, self.verify)
 
     async def entries(self, request: wire.EntriesRequest) -> wire.EntriesReply:
         """Decrypted entries that match, oldest first."""
@@ -121,40 +114,6 @@ class ReadingRequests:
             ),
         )
 
-    async def verify(self, request: wire.VerifyRequest) -> wire.VerifyReply:
-        """Check the whole log against everything this service ever signed, and what the caller remembers."""
-        opened = self._log.opened
-        await _reached(opened)
-        trust = opened.signer.trust
-        remembered = [] if opened.signer.last is None else [opened.signer.last]
-        if request.checkpoint is not None:
-            try:
-                remembered.append(trust.open(request.checkpoint).checkpoint)
-            except NoteInvalidError as error:
-                raise ProblemError(ProblemCode.BODY_INVALID, f"the remembered checkpoint: {error}") from error
-        try:
-            remembered += [trust.open(note).checkpoint for note in opened.outreach.remembered()]
-        except (OSError, ValueError, KeyError, NoteInvalidError) as error:
-            return wire.VerifyReply(
-                ok=False, size=0, root_hash="", checked=0, fault=f"the anchor file is damaged: {error}"
-            )
-        async with self._checks, self._database.raw() as connection:
-            finding = await check_log(
-                connection,
-                trust=trust,
-                remembered=remembered,
-                means=Means(opened.keyring if request.decrypt else None, self._database_url),
-            )
-        fault = finding.fault
-        return wire.VerifyReply(
-            ok=fault is None,
-            size=finding.size,
-            root_hash=finding.root.hex(),
-            checked=finding.checked,
-            first_bad_index=None if fault is None else fault.index,
-            fault=None if fault is None else str(fault),
-        )
-
     async def _covering(self, opened: OpenLog, index: int) -> tuple[str, Checkpoint]:
         """A published checkpoint larger than ``index``; signs one now where there is none yet."""
         deadline = asyncio.get_running_loop().time() + CHECKPOINT_WAIT_S
@@ -174,13 +133,6 @@ class ReadingRequests:
             except (SigningRefusedError, SignerAwayError) as error:
                 raise ProblemError(ProblemCode.UNAVAILABLE, "the log is not being signed", retry_after_s=10) from error
             await asyncio.sleep(CHECKPOINT_POLL_S)
-
-
-async def _reached(opened: OpenLog) -> None:
-    try:
-        await opened.signer.refresh()
-    except (SigningRefusedError, SignerAwayError) as error:
-        raise ProblemError(ProblemCode.UNAVAILABLE, "the signer is away", retry_after_s=1) from error
 
 
 def _decrypted(row: StoredEntry, key: DataKey) -> bytes:
