@@ -49,7 +49,9 @@ def test_no_objection_is_an_empty_answer_and_the_gateway_sees_the_whole_event(ho
     (request,) = gateway.requests
     assert request.path == "/api/v1/decide"
     assert request.headers["authorization"] == "Bearer hbk_test"
-    assert request.headers["traceparent"] == trace == request.body["traceparent"]
+    assert request.headers["traceparent"] == request.body["traceparent"]
+    assert request.headers["traceparent"][:35] == trace[:35]
+    assert request.headers["tracestate"] == "hookbus=" + "b" * 16
     event = ShortEvent.model_validate_json(json.dumps(request.body))
     assert (event.kind, event.session, event.data["operation_id"]) == ("pre-task", "s-1", "toolu_1")
 

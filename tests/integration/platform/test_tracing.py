@@ -66,7 +66,7 @@ async def test_each_event_of_a_batch_continues_its_own_trace(own_nats_server: Na
     async with started(broker):
         await eventually(lambda: len(handled) == len(TRACE_IDS))
 
-    spans = [span for span in exporter.get_finished_spans() if span.name == "HOOKS process"]
+    spans = [span for span in exporter.get_finished_spans() if span.name == "process HOOKS"]
     seen = {
         (trace.format_trace_id(span.context.trace_id), (span.attributes or {})[telemetry.ATTRIBUTE_EVENT_ID])
         for span in spans

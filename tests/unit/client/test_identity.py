@@ -47,8 +47,17 @@ def test_a_broken_trace_context_is_replaced(text: str) -> None:
 
 def test_the_own_trace_variable_goes_before_the_common_one() -> None:
     own, common = ("00-" + letter * 32 + "-" + letter * 16 + "-01" for letter in "ab")
-    assert identity.traceparent({"HOOKBUS_TRACEPARENT": own, "TRACEPARENT": common}) == own
-    assert identity.traceparent({"TRACEPARENT": common}) == common
+    assert identity.traceparent({"HOOKBUS_TRACEPARENT": own, "TRACEPARENT": common})[:35] == own[:35]
+    assert identity.traceparent({"TRACEPARENT": common})[:35] == common[:35]
+
+
+def test_a_hook_is_a_span_of_its_own_under_the_one_it_was_given() -> None:
+    given = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    own = identity.traceparent({"TRACEPARENT": given})
+    assert identity.is_traceparent(own)
+    assert own[36:52] != given[36:52]
+    assert identity.tracestate({"TRACEPARENT": given}) == "hookbus=" + "b" * 16
+    assert identity.tracestate({}) == "hookbus=" + "0" * 16
 
 
 def test_time_is_utc_with_milliseconds() -> None:

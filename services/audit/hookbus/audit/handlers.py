@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from opentelemetry.trace import SpanKind
+
 from hookbus.audit.entries import Incoming, from_event
 from hookbus.audit.log import Log
 from hookbus.audit.record import Stream
+from hookbus.platform import telemetry
 from hookbus.platform.bus.consumer import Ack, Delivery, Verdict
 
 
@@ -24,5 +27,7 @@ class EventHandlers:
 
     async def _append(self, stream: Stream, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
         incoming: list[Incoming] = [from_event(stream, delivery.event, delivery.body) for delivery in deliveries]
-        await self._log.opened.sequencer.append(incoming)
+        attributes = {"db.system.name": "postgresql", "db.operation.batch.size": len(incoming)}
+        with telemetry.batch_step("audit append", attributes, SpanKind.CLIENT):
+            await self._log.opened.sequencer.append(incoming)
         return [Ack()] * len(deliveries)

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import MutableMapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -13,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hookbus.gateway import metrics, security_headers
+from hookbus.gateway.callers import record_caller
 from hookbus.gateway.problems import fault_response
 from hookbus.gateway.security_headers import Header
 from hookbus.platform import telemetry
@@ -51,13 +53,9 @@ class EdgeMiddleware:
         else:
             with telemetry.span(name, kind=SpanKind.SERVER, context=telemetry.extract(incoming)) as span:
                 status = await self._serve(scope, receive, send, telemetry.current_traceparent())
-                route = _route(scope)
-                span.update_name(f"{scope['method']} {route}")
-                span.set_attribute("http.request.method", scope["method"])
-                span.set_attribute("http.route", route)
-                span.set_attribute("http.response.status_code", status)
-                if status >= 500:
-                    span.set_status(StatusCode.ERROR)
+                if span.is_recording():
+                    _describe(span, scope, status)
+                    record_caller(scope, datetime.now(UTC) - timedelta(seconds=time.perf_counter() - began))
         metrics.request_done(scope["method"], _route(scope), status, time.perf_counter() - began)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> int:
@@ -87,6 +85,24 @@ class EdgeMiddleware:
                 raise  # the answer had begun: only closing the connection tells the client
             await fault_response()(scope, body.receive, send_with_headers)
         return status
+
+
+def _describe(span: trace.Span, scope: Scope, status: int) -> None:
+    """OpenTelemetry's attributes of an HTTP server span. No query and no address: they may hold what is private."""
+    route = _route(scope)
+    span.update_name(f"{scope['method']} {route}")
+    span.set_attributes(
+        {
+            "http.request.method": scope["method"],
+            "http.route": route,
+            "http.response.status_code": status,
+            "url.scheme": scope["scheme"],
+            "network.protocol.version": scope["http_version"],
+        }
+    )
+    if status >= telemetry.STATUS_SERVER_ERROR:
+        span.set_attribute("error.type", str(status))
+        span.set_status(StatusCode.ERROR)
 
 
 class _Body:

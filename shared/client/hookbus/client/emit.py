@@ -47,7 +47,8 @@ def run(arguments: list[str], environ: Mapping[str, str]) -> int:
         return EXIT_USAGE
     deadline = deadline_in(settings.deadline_s or EMIT_DEADLINE_S)
     try:
-        done = delivery.deliver(settings, Gateway(settings.endpoint, settings.api_key), [event], deadline=deadline)
+        gateway = Gateway(settings.endpoint, settings.api_key, tracestate=identity.tracestate(environ))
+        done = delivery.deliver(settings, gateway, [event], deadline=deadline)
     except SpoolError as error:
         say(f"hookbus emit: NOT RECORDED: {error}")
         return EXIT_AWAY

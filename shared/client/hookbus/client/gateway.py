@@ -76,10 +76,14 @@ class Decision:
 class Gateway:
     """The HTTP face of one gateway. ``deadline`` is always a moment of ``time.monotonic``, seconds."""
 
-    def __init__(self, endpoint: Endpoint, api_key: str | None, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, api_key: str | None, breaker: Breaker | None = None, tracestate: str | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._breaker = breaker
         self._headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "hookbus"}
+        if tracestate is not None:
+            self._headers["tracestate"] = tracestate
         if api_key is not None:
             self._headers["authorization"] = f"Bearer {api_key}"
 

@@ -82,7 +82,7 @@ class _Call:
         self._environ = environ
         self._started = started
         breaker = Breaker(settings.data_dir, f"{settings.endpoint.authority}{settings.endpoint.prefix}")
-        self._gateway = Gateway(settings.endpoint, settings.api_key, breaker)
+        self._gateway = Gateway(settings.endpoint, settings.api_key, breaker, identity.tracestate(environ))
         self._recorded: Translation | None = None
 
     def answer(self, argument: str | None) -> tuple[Answer, bool]:

@@ -82,12 +82,24 @@ def is_traceparent(text: str) -> bool:
     )
 
 
-def traceparent(environ: Mapping[str, str]) -> str:
-    """The trace the hook runs in (HOOKBUS_TRACEPARENT, then TRACEPARENT), or a new sampled one."""
+def tracestate(environ: Mapping[str, str]) -> str:
+    """Which span the hook's own lies under: ``hookbus=<span id>``, zeros where there is none.
+
+    With it the gateway records the hook's span, which exports nothing itself.
+    """
     for name in ("HOOKBUS_TRACEPARENT", "TRACEPARENT"):
         given = environ.get(name, "")
         if is_traceparent(given):
-            return given
+            return f"hookbus={given[36:52]}"
+    return f"hookbus={'0' * 16}"
+
+
+def traceparent(environ: Mapping[str, str]) -> str:
+    """A new span of the trace the hook runs in (HOOKBUS_TRACEPARENT, then TRACEPARENT), or of a new sampled one."""
+    for name in ("HOOKBUS_TRACEPARENT", "TRACEPARENT"):
+        given = environ.get(name, "")
+        if is_traceparent(given):
+            return f"{given[:36]}{os.urandom(8).hex()}{given[52:]}"
     return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
 
 

@@ -47,6 +47,12 @@ def deadletter_subject(service: str) -> str:
     return f"deadletter.{service}"
 
 
+def subject_template(subject: str) -> str:
+    """A subject without what varies by agent, as telemetry names it: ``hooks.pre-task.*``."""
+    first, _, rest = subject.partition(".")
+    return f"{first}.{rest.partition('.')[0]}.*" if first == "hooks" else subject
+
+
 def rpc_subject(service: str, method: str) -> str:
     """Where a service answers requests: ``rpc.<service>.<method>``."""
     return f"rpc.{service}.{method}"

@@ -1,12 +1,14 @@
 """Requests and replies of the trace store: the spans of one event's way through hookbus."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from hookbus.contracts import limits
-from hookbus.contracts.fields import Cursor, EventId, UtcTime, WireModel
+from hookbus.contracts.fields import AgentId, Cursor, EventId, UtcTime, WireModel
+
+DURATION_MS_MAX: Final = 7 * 86_400 * 1_000
 
 TraceId = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{32}$")]
 SpanId = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{16}$")]
@@ -69,15 +71,28 @@ class TraceReply(WireModel):
     truncated: bool = False
 
 
-class TraceListRequest(WireModel):
-    """``list``: newest first; ``cursor`` is what the last page returned."""
+class TraceStatus(StrEnum):
+    """How a trace ended: with an error in one of its steps, with a denial or a question, or with neither."""
 
+    OK = "ok"
+    ERROR = "error"
+    OBJECTION = "objection"
+
+
+class TraceListRequest(WireModel):
+    """``list``: newest first; ``cursor`` is what the last page returned. ``since`` is in the range, ``until`` not."""
+
+    since: UtcTime | None = None
+    until: UtcTime | None = None
+    agent_id: AgentId | None = None
+    status: TraceStatus | None = None
+    duration_min_ms: Annotated[int, Field(ge=0, le=DURATION_MS_MAX)] | None = None
     cursor: Cursor | None = None
     page_items_max: Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX)] = limits.PAGE_ITEMS_DEFAULT
 
 
 class TraceSummary(WireModel):
-    """One trace of a list. ``name`` is that of its first span."""
+    """One trace of a list. ``name`` is that of its first span; ``decision`` is there where one was made."""
 
     trace_id: TraceId
     event_id: str | None = None
@@ -86,6 +101,8 @@ class TraceSummary(WireModel):
     duration_us: Annotated[int, Field(ge=0)]
     spans: int
     has_error: bool
+    agent_id: str | None = None
+    decision: str | None = None
 
 
 class TraceListReply(WireModel):

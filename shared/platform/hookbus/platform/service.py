@@ -99,6 +99,7 @@ def run(
     application: Callable[[Service], Starlette] | None = None,
     *,
     keep_alive_s: int = HTTP_KEEP_ALIVE_S,
+    is_edge: bool = False,
 ) -> None:
     """Run one service until SIGTERM or SIGINT.
 
@@ -109,9 +110,10 @@ def run(
         application: makes the HTTP application; by default only the probes and ``/metrics``. It must run
             :func:`running` as its lifespan.
         keep_alive_s: how long an idle HTTP connection stays open.
+        is_edge: whether callers from outside reach it (see :class:`hookbus.platform.telemetry.Telemetry`).
     """
     logs.configure(name, settings.log_level)
-    telemetry = Telemetry(name, settings)
+    telemetry = Telemetry(name, settings, is_edge=is_edge)
     try:
         service = build()
         app: ASGIApp = application(service) if application else _probes(service)

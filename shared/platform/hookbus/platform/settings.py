@@ -31,6 +31,13 @@ class LogLevel(StrEnum):
     ERROR = "ERROR"
 
 
+class OtlpProtocol(StrEnum):
+    """The words of OpenTelemetry's own setting."""
+
+    GRPC = "grpc"
+    HTTP_PROTOBUF = "http/protobuf"
+
+
 class ServiceSettings(BaseSettings):
     """What every service needs. Each field is ``HOOKBUS_<NAME>`` or a file of that lower-case name in the secrets
     folder; the environment wins."""
@@ -45,9 +52,14 @@ class ServiceSettings(BaseSettings):
     http_port: Port
     log_level: LogLevel = LogLevel.INFO
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otlp_protocol: OtlpProtocol = Field(
+        default=OtlpProtocol.HTTP_PROTOBUF, validation_alias="OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
     otlp_metrics: bool = True
     """Push metrics to the endpoint too; off where it only takes traces."""
     trace_sample_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    trace_keep_objections: bool = True
+    """Export a trace that holds a denial or an error whatever the ratio; its other spans are recorded until then."""
     drain_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
 
     @classmethod

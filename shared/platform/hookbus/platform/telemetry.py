@@ -70,7 +70,7 @@ class Telemetry:
         resource = Resource.create({SERVICE_NAME: service, SERVICE_NAMESPACE: "hookbus"})
         readers: list[MetricReader] = [PrometheusMetricReader()]
         self._tracer_provider: TracerProvider | None = None
-        endpoint, protocol = settings.otlp_endpoint, settings.otlp_protocol
+        endpoint, protocol = settings.otlp_endpoint or None, settings.otlp_protocol
         if endpoint is not None and (settings.trace_sample_ratio > 0 or settings.trace_keep_objections):
             rate = Rate(settings.trace_sample_ratio)
             sampler = RateSampler(rate, keeps=settings.trace_keep_objections, decides=is_edge)
@@ -321,7 +321,7 @@ class Sending:
 
 
 def record_caller(
-    service: str, name: str, caller: SpanContext, parent_span_id: int, started_at_ns: int, event_id: str
+    service: str, name: str, caller: SpanContext, *, parent_span_id: int, started_at_ns: int, event_id: str
 ) -> None:
     """Record the span of a caller that exports none itself, under the ids it announced; it ends now.
 

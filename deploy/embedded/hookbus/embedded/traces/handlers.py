@@ -64,7 +64,7 @@ class Traces:
         before = _position_of(request.cursor)
         try:
             async with self._database.begin() as connection:
-                page = await repository.newest(connection, before=before, items_max=request.page_items_max)
+                page = await repository.newest(connection, request, before=before)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise _away(error) from error
         full = len(page) == request.page_items_max

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hookbus.contracts.traces import Span, TraceSummary
+from hookbus.contracts.traces import Span, TraceListRequest, TraceSummary
 
 SPANS_PER_REPLY_MAX: Final = 1_000
 """A trace with more is cut: one reply must fit one message of the bus."""
@@ -26,11 +26,13 @@ _STORE: Final = text("""
             service text, name text, kind text, started_at timestamptz, duration_us bigint, status text,
             status_message text, event_id text, attributes jsonb)
         ON CONFLICT DO NOTHING
-        RETURNING trace_id, name, started_at, duration_us, status, event_id
+        RETURNING trace_id, name, started_at, duration_us, status, event_id, attributes
     )
-    INSERT INTO traces.traces AS known (trace_id, event_id, name, started_at, ended_at, spans, has_error)
+    INSERT INTO traces.traces AS known (trace_id, event_id, name, started_at, ended_at, spans, has_error,
+        agent_id, decision)
     SELECT trace_id, min(event_id), (array_agg(name ORDER BY started_at))[1], min(started_at),
-        max(started_at + duration_us * interval '1 microsecond'), count(*), bool_or(status = 'error')
+        max(started_at + duration_us * interval '1 microsecond'), count(*), bool_or(status = 'error'),
+        min(attributes ->> 'hookbus.agent_id'), min(attributes ->> 'hookbus.decision')
     FROM stored GROUP BY trace_id ORDER BY trace_id
     ON CONFLICT (trace_id) DO UPDATE SET
         event_id = coalesce(known.event_id, excluded.event_id),
@@ -38,7 +40,9 @@ _STORE: Final = text("""
         started_at = least(known.started_at, excluded.started_at),
         ended_at = greatest(known.ended_at, excluded.ended_at),
         spans = known.spans + excluded.spans,
-        has_error = known.has_error OR excluded.has_error
+        has_error = known.has_error OR excluded.has_error,
+        agent_id = coalesce(known.agent_id, excluded.agent_id),
+        decision = coalesce(known.decision, excluded.decision)
 """)
 _TRACE_OF_EVENT: Final = text("""
     SELECT encode(trace_id, 'hex') FROM traces.spans WHERE event_id = :event_id ORDER BY started_at DESC LIMIT 1
@@ -51,10 +55,17 @@ _SPANS: Final = text("""
 """)
 _LIST: Final = text("""
     SELECT encode(trace_id, 'hex') AS trace_id, event_id, name, started_at,
-        (extract(epoch FROM ended_at - started_at) * 1000000)::bigint AS duration_us, spans, has_error
+        (extract(epoch FROM ended_at - started_at) * 1000000)::bigint AS duration_us, spans, has_error, agent_id,
+        decision
     FROM traces.traces
-    WHERE CAST(:before_start AS timestamptz) IS NULL
-       OR (started_at, trace_id) < (CAST(:before_start AS timestamptz), decode(CAST(:before_id AS text), 'hex'))
+    WHERE (CAST(:before_start AS timestamptz) IS NULL
+       OR (started_at, trace_id) < (CAST(:before_start AS timestamptz), decode(CAST(:before_id AS text), 'hex')))
+      AND (CAST(:since AS timestamptz) IS NULL OR started_at >= CAST(:since AS timestamptz))
+      AND (CAST(:until AS timestamptz) IS NULL OR started_at < CAST(:until AS timestamptz))
+      AND (CAST(:agent_id AS text) IS NULL OR agent_id = CAST(:agent_id AS text))
+      AND (CAST(:duration_min AS interval) IS NULL OR ended_at - started_at >= CAST(:duration_min AS interval))
+      AND (CAST(:status AS text) IS NULL OR CAST(:status AS text) = CASE WHEN has_error THEN 'error'
+            WHEN decision IN ('deny', 'ask') THEN 'objection' ELSE 'ok' END)
     ORDER BY started_at DESC, traces.trace_id DESC LIMIT :items_max
 """)
 _PRUNE_BY_AGE: Final = text("""
@@ -90,11 +101,21 @@ async def spans_of(connection: AsyncConnection, trace_id: str) -> list[Span]:
 
 
 async def newest(
-    connection: AsyncConnection, *, before: tuple[datetime, str] | None, items_max: int
+    connection: AsyncConnection, request: TraceListRequest, *, before: tuple[datetime, str] | None
 ) -> list[TraceSummary]:
-    """Traces that began before ``before`` (start, trace id), newest first."""
+    """Traces that fit ``request`` and began before ``before`` (start, trace id), newest first."""
     start, trace_id = before or (None, None)
-    rows = await connection.execute(_LIST, {"before_start": start, "before_id": trace_id, "items_max": items_max})
+    wanted = {
+        "since": request.since,
+        "until": request.until,
+        "agent_id": request.agent_id,
+        "duration_min": None if request.duration_min_ms is None else timedelta(milliseconds=request.duration_min_ms),
+        "status": request.status,
+        "before_start": start,
+        "before_id": trace_id,
+        "items_max": request.page_items_max,
+    }
+    rows = await connection.execute(_LIST, wanted)
     return [TraceSummary.model_validate(dict(row)) for row in rows.mappings()]
 
 

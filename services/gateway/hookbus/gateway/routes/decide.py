@@ -11,6 +11,7 @@ from hookbus.contracts.events import MEDIA_TYPE_EVENT, MEDIA_TYPE_JSON, Event, K
 from hookbus.contracts.problems import FieldError, ProblemCode, ProblemError
 from hookbus.contracts.session import KeyScope
 from hookbus.gateway import bodies
+from hookbus.gateway.callers import note_caller
 from hookbus.gateway.decider import report_refused
 from hookbus.gateway.routes.events import event_context
 from hookbus.gateway.state import State, new_id, now, state_of
@@ -29,6 +30,7 @@ async def post_decide(request: Request) -> Response:
         bodies.unsupported(f"the body must be {MEDIA_TYPE_JSON} or {MEDIA_TYPE_EVENT}")
     tree = await bodies.parse(await bodies.read(request, limits.EVENT_BYTES_MAX))
     event = await _read(state, tree, cloudevent=media_type == MEDIA_TYPE_EVENT)
+    note_caller(request.scope, event)
     state.limit_events(principal, {event.subject: 1})
     decision = await decide(state, event)
     return Response(decision.model_dump_json(exclude_none=True), media_type=JSONResponse.media_type)
@@ -39,6 +41,7 @@ async def decide(state: State, event: Event) -> Decision:
     attributes = {telemetry.ATTRIBUTE_EVENT_ID: event.id, telemetry.ATTRIBUTE_AGENT_ID: event.subject}
     with telemetry.span("decide", context=event_context(event), attributes=attributes) as span:
         decision = await state.decider.decide(event, now())
+        # The decider kept a trace that holds an objection before it published the event.
         span.set_attribute("hookbus.decision", decision.decision)
         span.set_attribute("hookbus.decision_code", decision.code)
         return decision

@@ -12,6 +12,7 @@ from hookbus.contracts.events import MEDIA_TYPE_BATCH, MEDIA_TYPE_EVENT, Accepte
 from hookbus.contracts.problems import FieldError, ProblemCode, ProblemError
 from hookbus.contracts.session import KeyScope
 from hookbus.gateway import bodies, metrics
+from hookbus.gateway.callers import note_caller
 from hookbus.gateway.decider import report_refused
 from hookbus.gateway.intake import EVENT_MEDIA_TYPES, Intake, message_of
 from hookbus.gateway.problems import FIELD_ERRORS_MAX
@@ -49,6 +50,7 @@ async def post_events(request: Request) -> Response:
         sequences = await state.hooks.store_all(messages)
     else:
         event = await _read_single(state, tree, cloudevent=cloudevent)
+        note_caller(request.scope, event)
         state.limit_events(principal, {event.subject: 1})
         events, rejected = [event], []
         sequences = [await _store_single(state, event)]
@@ -117,7 +119,7 @@ async def _read_batch(
 
 def _batch_message(event: Event, intake: Intake) -> Outgoing:
     """Each event of a batch goes on in its own trace, the request's where it has none."""
-    return message_of(event, event.traceparent or intake.traceparent)
+    return message_of(event, telemetry.rated(event.traceparent) or intake.traceparent)
 
 
 def _rejected(index: int, error: ProblemError) -> Rejected:

@@ -3,13 +3,20 @@
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
-from hookbus.contracts.fields import EventId
+from hookbus.contracts.fields import AgentId, EventId, UtcTime
 from hookbus.contracts.limits import PAGE_ITEMS_DEFAULT
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import KeyScope
-from hookbus.contracts.traces import TraceListReply, TraceListRequest, TraceReply, TraceRequest
+from hookbus.contracts.traces import (
+    DURATION_MS_MAX,
+    TraceListReply,
+    TraceListRequest,
+    TraceReply,
+    TraceRequest,
+    TraceStatus,
+)
 from hookbus.gateway.calls import Auditor, Cursor, PageItems, StateOf, needs
 
 SERVICE: Final = "traces"
@@ -21,10 +28,28 @@ router = APIRouter(prefix="/api/v1/traces", tags=["traces"])
 
 @router.get("", response_model_exclude_none=True, openapi_extra=READ)
 async def list_traces(
-    state: StateOf, _caller: Auditor, cursor: Cursor = None, page_items: PageItems = PAGE_ITEMS_DEFAULT
+    state: StateOf,
+    _caller: Auditor,
+    since: Annotated[UtcTime | None, Query(description="Began at or after, RFC 3339")] = None,
+    until: Annotated[UtcTime | None, Query(description="Began before, RFC 3339")] = None,
+    agent: Annotated[AgentId | None, Query(description="Only this agent's")] = None,
+    status: Annotated[
+        TraceStatus | None, Query(description="How it ended; objection is a denial or a question")
+    ] = None,
+    min_duration_ms: Annotated[int | None, Query(ge=0, le=DURATION_MS_MAX, description="At least so long")] = None,
+    cursor: Cursor = None,
+    page_items: PageItems = PAGE_ITEMS_DEFAULT,
 ) -> TraceListReply:
     """Traces, newest first."""
-    request = TraceListRequest(cursor=cursor, page_items_max=page_items)
+    request = TraceListRequest(
+        since=since,
+        until=until,
+        agent_id=agent,
+        status=status,
+        duration_min_ms=min_duration_ms,
+        cursor=cursor,
+        page_items_max=page_items,
+    )
     return await state.peers.call(SERVICE, "list", request, TraceListReply)
 
 

@@ -197,11 +197,13 @@ class _BatchConsumer:
     async def _verdicts(self, deliveries: list[Delivery]) -> Sequence[Verdict]:
         attributes = {
             "messaging.system": "nats",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
             "messaging.destination.name": self._spec.stream,
             "messaging.consumer.group.name": self._spec.service,
             "messaging.batch.message_count": len(deliveries),
         }
-        name = f"{self._spec.stream} process"
+        name = f"process {self._spec.stream}"
         with telemetry.batch_spans(name, ((item.context, item.event.id) for item in deliveries), attributes):
             return await self._handled(deliveries)
 

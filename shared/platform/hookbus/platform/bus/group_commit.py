@@ -8,12 +8,14 @@ an idle system adds no delay.
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 
 from hookbus.contracts.problems import ProblemError
+from hookbus.contracts.subjects import subject_template
+from hookbus.platform import telemetry
 from hookbus.platform.bus.publisher import BATCH_EVENTS_MAX, Outgoing, Publisher, unavailable
 
 BACKLOG_EVENTS_MAX: Final = 50_000
@@ -74,6 +76,20 @@ class GroupCommit:
         size = sum(len(message.body) for message in messages)
         if len(self._waiting) + len(messages) > BACKLOG_EVENTS_MAX or self._waiting_bytes + size > BACKLOG_BYTES_MAX:
             raise unavailable("too many events wait for the bus")
+        sent = [_sending(message) for message in messages[: telemetry.STEP_SPANS_MAX]]
+        try:
+            sequences = await self._stored([*(message for _, message in sent), *messages[len(sent) :]], size)
+        except Exception as error:
+            for sending, _message in sent:
+                if sending is not None:
+                    sending.end(error)
+            raise
+        for sending, _message in sent:
+            if sending is not None:
+                sending.end()
+        return sequences
+
+    async def _stored(self, messages: list[Outgoing], size: int) -> list[int]:
         entries = [_Waiting(message) for message in messages]
         self._waiting.extend(entries)
         self._waiting_bytes += size
@@ -118,6 +134,23 @@ class GroupCommit:
         for entries, result in zip(by_id.values(), results, strict=True):
             for entry in entries:
                 _settle(entry, result)
+
+
+def _sending(message: Outgoing) -> tuple[telemetry.Sending | None, Outgoing]:
+    """The span of the message's publishing, and the message that carries it on."""
+    template = subject_template(message.subject)
+    attributes = {
+        "messaging.system": "nats",
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": message.subject,
+        "messaging.destination.template": template,
+        "messaging.message.id": message.message_id,
+        "messaging.message.body.size": len(message.body),
+        telemetry.ATTRIBUTE_EVENT_ID: message.message_id,
+    }
+    sending, headers = telemetry.Sending.start(message.headers, f"publish {template}", attributes)
+    return sending, message if sending is None else replace(message, headers=headers)
 
 
 def _settle(entry: _Waiting, result: int | ProblemError) -> None:

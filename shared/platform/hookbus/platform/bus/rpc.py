@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from hookbus.contracts import subjects
 from hookbus.contracts.fields import WireModel
-from hookbus.contracts.problems import FieldError, Problem, ProblemCode, ProblemError
+from hookbus.contracts.problems import STATUS_BY_CODE, FieldError, Problem, ProblemCode, ProblemError
 from hookbus.platform import telemetry
 
 REQUESTS_CONCURRENT_MAX: Final = 256
@@ -39,8 +39,15 @@ def answering(
     """``handler`` as an answer to bytes, inside a span of the caller's trace. The one place where errors become
     problems."""
     method = subject.rpartition(".")[2]
-    attributes = {"messaging.system": "nats", "messaging.destination.name": subject, "rpc.method": method}
-    span_name = f"{subject} process"
+    attributes = {
+        "rpc.system.name": "nats",
+        "rpc.method": method,
+        "messaging.system": "nats",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": subject,
+    }
+    span_name = f"process {subject}"
 
     async def answer(headers: Mapping[str, str] | None, body: bytes) -> WireModel:
         context = telemetry.extract(headers)
@@ -48,7 +55,10 @@ def answering(
             try:
                 return await handler(request_class.model_validate_json(body))
             except ProblemError as error:
-                span.set_attribute("hookbus.problem", error.problem.code)
+                code = error.problem.code
+                span.set_attribute("error.type", code.value)
+                if STATUS_BY_CODE[code] >= telemetry.STATUS_SERVER_ERROR:
+                    span.set_status(StatusCode.ERROR, code.value)
                 return error.problem
             except ValidationError as error:
                 detail = "the request does not fit its schema"
@@ -127,8 +137,15 @@ class RpcClient:
             ProblemError: the service's own problem; ``unavailable`` when nobody answers within ``timeout_s``.
         """
         subject = subjects.rpc_subject(service, name)
-        attributes = {"messaging.system": "nats", "messaging.destination.name": subject, "rpc.method": name}
-        with telemetry.span(f"{subject} request", kind=SpanKind.CLIENT, attributes=attributes):
+        attributes = {
+            "rpc.system.name": "nats",
+            "rpc.method": name,
+            "messaging.system": "nats",
+            "messaging.operation.name": "request",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": subject,
+        }
+        with telemetry.span(f"request {subject}", kind=SpanKind.CLIENT, attributes=attributes):
             if not self._broker.connection.is_connected:
                 # A request would only wait in the buffer; the caller is told at once and comes again.
                 raise ProblemError(ProblemCode.UNAVAILABLE, "the bus is away", retry_after_s=RETRY_AFTER_S)
