@@ -208,4 +208,4 @@ def main() -> None:
         assert gateway is not None
         return gateway.application(service)
 
-    run(NAME, settings, build, application, keep_alive_s=KEEP_ALIVE_S)
+    run(NAME, settings, build, application, keep_alive_s=KEEP_ALIVE_S, is_edge=True)
