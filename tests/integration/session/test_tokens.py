@@ -233,7 +233,8 @@ async def test_a_kill_by_id_ends_a_persons_session_and_not_an_agents_of_that_for
     person = await new_person(stack)
     sid = person.tokens.session
     killed = await stack.rpc.call("session", "kill", SessionRequest(id=sid, actor="key:x", reason="test"), SessionView)
-    assert (killed.state, killed.agent_id) == (SessionState.ENDED, f"user:{person.username}")
+    assert (killed.state, killed.agent_id) == (SessionState.KILLED, f"user:{person.username}")
+    assert (killed.killed_by, killed.kill_reason) == ("key:x", "test")
     assert (await in_bucket(stack, sid)).ended
     assert await is_dead(stack, person.tokens.refresh_token)
 

@@ -16,12 +16,15 @@ from hookbus.session.handlers import EventHandlers, utc_now
 from hookbus.session.key_bucket import KeySync, NatsKeyBucket
 from hookbus.session.people.accounts import Accounts
 from hookbus.session.people.breaches import RangeClient, local_list
+from hookbus.session.people.clients import GeoIpFile, Nowhere
 from hookbus.session.people.hasher import Hasher
 from hookbus.session.people.logins import Logins
 from hookbus.session.people.parts import Parts
 from hookbus.session.people.person_bucket import PersonSync
+from hookbus.session.people.presence import Presence
 from hookbus.session.people.signing import Signer
 from hookbus.session.people.vault import Vault
+from hookbus.session.people.watch import Watch
 from hookbus.session.reader import SessionReader
 from hookbus.session.relay import Relay
 from hookbus.session.requests import Requests
@@ -48,16 +51,19 @@ def build(settings: SessionSettings) -> Service:
         Signer(database, passphrase, utc_now),
         Vault(passphrase),
         wake=relay.wake,
+        watch=Watch(Nowhere() if settings.geoip_file is None else GeoIpFile(settings.geoip_file), settings.thresholds),
         limit_policy=settings.session_limit_policy,
     )
     logins = Logins(parts)
+    presence = Presence(parts, logins)
     accounts = _accounts(parts, logins, settings)
     server = RpcServer(broker, SERVICE)
-    Requests(database, key_sync, reader, wake=relay.wake, logins=logins, thresholds=settings.thresholds).register(
-        server
-    )
+    Requests(
+        database, key_sync, reader, wake=relay.wake, logins=logins, presence=presence, thresholds=settings.thresholds
+    ).register(server)
     AgentRequests(database).register(server)
     logins.register(server)
+    presence.register(server)
     accounts.register(server)
     return Service(
         SERVICE,

@@ -36,6 +36,7 @@ from hookbus.session.domain.sessions import Session
 from hookbus.session.handlers import utc_now
 from hookbus.session.key_bucket import KeySync
 from hookbus.session.people.logins import Logins
+from hookbus.session.people.presence import Presence
 from hookbus.session.reader import SessionReader
 from hookbus.session.repository import keys as key_rows
 from hookbus.session.repository import sessions as session_rows
@@ -56,6 +57,7 @@ class Requests:
         *,
         wake: Callable[[], None],
         logins: Logins | None = None,
+        presence: Presence | None = None,
         thresholds: Thresholds = DEFAULT_THRESHOLDS,
         now: Callable[[], datetime] = utc_now,
         random_bytes: RandomBytes = os.urandom,
@@ -63,6 +65,7 @@ class Requests:
         self._database = database
         self._reader = reader
         self._logins = logins
+        self._presence = presence
         self._thresholds = thresholds
         # Single reads need no transaction, which saves two round trips.
         self._reading = database.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -139,6 +142,8 @@ class Requests:
     async def revive(self, request: SessionRequest) -> SessionView:
         """Let a session go on and clear the evidence against it. Reviving a live one without any changes nothing."""
         actor, reason = risk.printable(request.actor), risk.printable(request.reason)
+        if self._presence is not None and await self._person(request.id) is not None:
+            return await self._presence.revive(request.id, actor=actor, reason=reason)
 
         def revived(session: Session) -> Session:
             return sessions.revived(session, at=self._now())
@@ -213,9 +218,9 @@ class Requests:
 
     async def _person(self, session_id: str) -> SessionView | None:
         """The session of a person; None for an agent's, which may have an id of the same form."""
-        if self._logins is None or not people.is_session_id(session_id):
+        if self._presence is None or not people.is_session_id(session_id):
             return None
-        return await self._logins.view(session_id)
+        return await self._presence.view(session_id)
 
     async def _read(self, session_id: str) -> Session | None:
         try:

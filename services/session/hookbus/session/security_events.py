@@ -27,6 +27,7 @@ LOGIN_FAILED: Final = "login_failed"
 LOGIN_LOCKED: Final = "login_locked"
 TOKEN_REUSED: Final = "token_reused"  # noqa: S105 - a code
 PERSON_SESSION_ENDED: Final = "person_session_ended"
+PERSON_CONFIRMED: Final = "person_confirmed"
 PASSWORD_CHANGED: Final = "password_changed"  # noqa: S105 - a code
 USER_CREATED: Final = "user_created"
 USER_RESET: Final = "user_reset"

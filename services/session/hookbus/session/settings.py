@@ -35,6 +35,8 @@ class SessionSettings(DatabaseSettings):
     risk_tighten: Risk = TIGHTEN_RISK
     risk_budget_factor: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = BUDGET_FACTOR
     """What stays of an agent's own limits while its session's risk is at ``risk_tighten`` or above."""
+    geoip_file: Path | None = None
+    """A file in MaxMind's DB format: where people call from, for journeys that nobody can have made."""
     breach_check_url: str | None = None
     """Root of a range service (``https://api.pwnedpasswords.com``); unset: only the local list is asked."""
     breach_check_cache_dir: Path | None = None

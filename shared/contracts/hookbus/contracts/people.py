@@ -13,6 +13,7 @@ LOGIN_NAME_CHARS_MAX: Final = 128
 CREDENTIAL_CHARS_MAX: Final = 512
 USER_AGENT_CHARS_MAX: Final = 256
 ADDRESS_CHARS_MAX: Final = 64
+HEADER_NAMES_MAX: Final = 32
 USERS_LISTED_MAX: Final = 1_000
 
 TOKEN_ISSUER: Final = "hookbus"  # noqa: S105 - a public word
@@ -55,6 +56,11 @@ class PersonSessionRecord(WireModel):
     must_change_password: bool
     ended: bool
     expires_at: UtcTime
+    confirm_required: bool = False
+    """The session looks like another client's: it opens nothing until its password was given again."""
+
+
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
 
 
 class ClientFacts(WireModel):
@@ -62,6 +68,8 @@ class ClientFacts(WireModel):
 
     address: Annotated[str, StringConstraints(max_length=ADDRESS_CHARS_MAX)] = ""
     user_agent: Annotated[str, StringConstraints(max_length=USER_AGENT_CHARS_MAX)] = ""
+    header_names: Annotated[tuple[HeaderName, ...], Field(max_length=HEADER_NAMES_MAX)] = ()
+    """Names of the headers that tell one client from another, in the order they came in."""
 
 
 class LoginRequest(WireModel):
@@ -98,6 +106,23 @@ class PersonSessionRequest(WireModel):
     """``logout`` and ``person_lookup``."""
 
     sid: PersonSessionId
+
+
+class PersonSeenRequest(WireModel):
+    """``person_seen``: a gateway met the session's access token in a client it has not met it in before, or not for a
+    while. Answered with the session's state after that."""
+
+    sid: PersonSessionId
+    client: ClientFacts
+
+
+class ConfirmRequest(WireModel):
+    """``confirm``: the person of ``sid`` gives their password again, and so vouches for the client they are in."""
+
+    sid: PersonSessionId
+    password: Password = Field(repr=False)
+    totp: OneTimeCode | None = None
+    client: ClientFacts = ClientFacts()
 
 
 class PasswordRequest(WireModel):

@@ -14,6 +14,7 @@ class ProblemCode(StrEnum):
     INPUT_REFUSED = "input_refused"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
+    CONFIRM_REQUIRED = "confirm_required"
     NOT_FOUND = "not_found"
     GONE = "gone"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -32,6 +33,7 @@ STATUS_BY_CODE: Final[dict[ProblemCode, int]] = {
     ProblemCode.INPUT_REFUSED: 422,
     ProblemCode.UNAUTHENTICATED: 401,
     ProblemCode.FORBIDDEN: 403,
+    ProblemCode.CONFIRM_REQUIRED: 403,
     ProblemCode.NOT_FOUND: 404,
     ProblemCode.GONE: 410,
     ProblemCode.METHOD_NOT_ALLOWED: 405,
@@ -50,6 +52,7 @@ TITLE_BY_CODE: Final[dict[ProblemCode, str]] = {
     ProblemCode.INPUT_REFUSED: "The input guard refused the body",
     ProblemCode.UNAUTHENTICATED: "No valid credential",
     ProblemCode.FORBIDDEN: "The credential lacks the scope",
+    ProblemCode.CONFIRM_REQUIRED: "The session must be confirmed with its password",
     ProblemCode.NOT_FOUND: "No such resource",
     ProblemCode.GONE: "The resource was here and is not kept any longer",
     ProblemCode.METHOD_NOT_ALLOWED: "The method is not allowed here",

@@ -2,13 +2,15 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from hookbus.contracts.payloads import Fingerprint
 from hookbus.contracts.people import PersonSessionRecord, Role, UserView
-from hookbus.contracts.session import SessionState, SessionView
+from hookbus.contracts.session import SessionKind, SessionState, SessionView
+from hookbus.session.domain.risk import Signal, explained
 
 SESSIONS_PER_USER_MAX: Final = 3
 SESSION_AGE_MAX_S: Final = 30 * 86_400
@@ -73,20 +75,35 @@ class PersonSession:
     opened_at: datetime
     expires_at: datetime
     ended_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    risk: float = 0.0
+    confirm_since: datetime | None = None
+    ended_by: str | None = None
+    """Who ended it, where its person did not."""
+    end_reason: str | None = None
 
-    def view(self, now: datetime) -> SessionView:
-        """The session in the form of an agent's: ``user:<name>`` stands for the agent."""
+    def view(self, now: datetime, signals: Iterable[Signal] = ()) -> SessionView:
+        """The session in the form of an agent's: ``user:<name>`` stands for the agent. One that was ended for its
+        person, by somebody else or for its risk, is killed."""
         ended_at = self.ended_at or (self.expires_at if self.expires_at <= now else None)
+        killed = self.ended_at is not None and self.ended_by is not None
+        state = SessionState.KILLED if killed else SessionState.ENDED if ended_at is not None else SessionState.ACTIVE
         return SessionView(
             id=self.sid,
+            kind=SessionKind.PERSON,
             agent_id=f"user:{self.username}",
-            state=SessionState.ACTIVE if ended_at is None else SessionState.ENDED,
-            risk=0.0,
+            state=state,
+            risk=round(self.risk, 4),
             baseline=Fingerprint(),
             opened_at=self.opened_at,
-            last_seen_at=self.rotated_at,
+            last_seen_at=max(self.rotated_at, self.last_seen_at or self.rotated_at),
             events=self.generation,
             ended_at=ended_at,
+            killed_at=self.ended_at if killed else None,
+            killed_by=self.ended_by if killed else None,
+            kill_reason=self.end_reason if killed else None,
+            confirm_required=self.confirm_since is not None,
+            signals=explained(signals),
         )
 
 
@@ -108,6 +125,7 @@ class SessionOfUser:
             must_change_password=self.must_change_password,
             ended=self.session.ended_at is not None,
             expires_at=self.session.expires_at,
+            confirm_required=self.session.confirm_since is not None,
         )
 
 

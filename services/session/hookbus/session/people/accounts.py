@@ -145,9 +145,10 @@ class Accounts:
         parts = self._parts
         owner = await self._owner(request.sid)
         async with parts.hasher.turn():
-            proven = await self._logins.prove(
+            proof = await self._logins.prove(
                 owner.username, request.current_password, None, request.client, ask_code=False
             )
+        proven = proof.user
         await self._check(request, proven.username)
         async with parts.hasher.turn():
             hashed = await parts.hasher.hash(request.new_password)
@@ -176,6 +177,7 @@ class Accounts:
             )
             if not await person_sessions.rotate(connection, session, before=own.session.generation):
                 raise ProblemError(ProblemCode.UNAUTHENTICATED, "the session has ended")
+            await parts.watch.vouch(connection, request.sid, now)
             await person_sessions.unsync(connection, request.sid)
             await security_events.about_person(
                 connection, security_events.PASSWORD_CHANGED, user.username, now, ended=len(others)

@@ -1,6 +1,7 @@
 """Logins, refreshes and their end: what ``rpc.session.login``, ``refresh``, ``logout`` and ``jwks`` answer."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -17,22 +18,31 @@ from hookbus.contracts.people import (
     TokensReply,
 )
 from hookbus.contracts.problems import ProblemCode, ProblemError
-from hookbus.contracts.session import SessionView
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.session import security_events
-from hookbus.session.domain import people, refresh, risk
+from hookbus.session.domain import people, person_risk, refresh, risk
 from hookbus.session.domain.people import NOBODY, PersonSession, SessionOfUser, User
+from hookbus.session.domain.places import Placed
 from hookbus.session.domain.refresh import Meaning
 from hookbus.session.people import totp
 from hookbus.session.people.parts import Parts
 from hookbus.session.people.signing import ACCESS_TOKEN_TTL_S
-from hookbus.session.repository import person_sessions, users
+from hookbus.session.people.watch import Standing, replace_controls
+from hookbus.session.repository import person_evidence, person_sessions, users
 from hookbus.session.settings import SessionLimitPolicy
 
 REFRESHES_CONCURRENT_MAX: Final = 4
 """Copies of one token wait for one row: they must not hold every connection meanwhile."""
 ATTEMPTS_FORGOTTEN_MAX: Final = 500
 FORGET_INTERVAL_S: Final = 600.0
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A user who proved who they are, after so many attempts under their name that failed."""
+
+    user: User
+    failures: int
 
 
 class Logins:
@@ -54,14 +64,14 @@ class Logins:
         """A new session for who knows the password. Each attempt costs one hash, whoever it names."""
         parts = self._parts
         async with parts.hasher.turn():
-            user = await self.prove(request.username, request.password, request.totp, request.client)
-        opened, text, ended = await self._open(user, request.client)
+            proven = await self.prove(request.username, request.password, request.totp, request.client)
+        opened, text, ended = await self._open(proven, request.client)
         await parts.bring_later(opened.sid, *ended)
-        return self.tokens(opened, text, must_change_password=user.must_change_password)
+        return self.tokens(opened, text, must_change_password=proven.user.must_change_password)
 
     async def prove(
         self, name: str, password: str, code: str | None, client: ClientFacts, *, ask_code: bool = True
-    ) -> User:
+    ) -> Proven:
         """The user of ``name``, who gave the right password and code. The caller holds a turn of the hasher.
 
         Without ``ask_code`` the password alone proves: for who is logged in already.
@@ -88,7 +98,7 @@ class Logins:
                 and (not ask_code or await totp.accepted(connection, parts.vault, user, code, now))
             ):
                 await users.forget_attempts(connection, digest)
-                return user
+                return Proven(user, attempts.failures)
             after = (await users.lock_attempts(connection, digest, at=now)).failed(now)
             await users.save_attempts(connection, digest, after)
             known = None if user is None else user.username
@@ -97,12 +107,13 @@ class Logins:
             await security_events.about_person(connection, kind, known, now, address=address, failures=after.failures)
         raise ProblemError(ProblemCode.UNAUTHENTICATED, "the username or password is not valid")
 
-    async def _open(self, proven: User, client: ClientFacts) -> tuple[PersonSession, str, list[str]]:
+    async def _open(self, proven: Proven, client: ClientFacts) -> tuple[PersonSession, str, list[str]]:
         parts, now = self._parts, self._parts.now()
-        facts = ClientFacts(address=risk.printable(client.address), user_agent=risk.printable(client.user_agent))
+        facts = replace_controls(client)
+        seen = parts.watch.facts(facts)
         async with parts.begin() as connection:
-            user = await users.lock(connection, proven.username)
-            if user is None or user.disabled_at is not None or user.password_hash != proven.password_hash:
+            user = await users.lock(connection, proven.user.username)
+            if user is None or user.disabled_at is not None or user.password_hash != proven.user.password_hash:
                 raise ProblemError(ProblemCode.UNAUTHENTICATED, "the username or password is not valid")
             live = await person_sessions.lock_live(connection, user.username, now)
             surplus = [one.sid for one in people.surplus([one.session for one in live])]
@@ -123,7 +134,14 @@ class Logins:
                 opened_at=now,
                 expires_at=now + timedelta(seconds=people.SESSION_AGE_MAX_S),
             )
-            await person_sessions.insert(connection, session, facts)
+            elsewhere = await person_evidence.last_placed(connection, user.username)
+            await person_sessions.insert(connection, session, facts, seen.user_agent)
+            here = None if seen.place is None else Placed(seen.place, now)
+            found = (
+                *person_risk.login_failures(proven.failures, now),
+                *person_risk.travel(elsewhere, here, now),
+            )
+            await parts.watch.weigh(connection, sid, facts, now, more=found, confirmed=True)
             await security_events.about_person(
                 connection,
                 security_events.LOGIN_SUCCEEDED,
@@ -142,34 +160,44 @@ class Logins:
         shown = refresh.parse(request.refresh_token)
         if shown is None:
             raise _no_refresh()
+        standing = Standing.GOOD
         async with self._refreshing, parts.begin() as connection:
             found = await person_sessions.lock(connection, shown.sid)
             if found is None:
                 raise _no_refresh()
+            now, rotates = parts.now(), Meaning.ROTATES
             judged = refresh.judge(
-                found.session,
-                shown,
-                parts.now(),
-                pepper=parts.vault.pepper,
-                salt=parts.random_bytes(refresh.SALT_BYTES),
+                found.session, shown, now, pepper=parts.vault.pepper, salt=parts.random_bytes(refresh.SALT_BYTES)
             )
             if judged.meaning is Meaning.REUSED:
                 await self._end_reused(connection, found, request.client)
+                standing = Standing.ENDED
             elif judged.successor is not None and found.must_change_password:
                 raise ProblemError(ProblemCode.FORBIDDEN, "change the one-time password first")
-            elif judged.meaning is Meaning.ROTATES:
-                stored = await person_sessions.rotate(connection, judged.session, before=found.session.generation)
-                if not stored:
+            elif judged.successor is not None:
+                standing = await parts.watch.weigh(
+                    connection, shown.sid, request.client, now, refreshed=judged.meaning is rotates
+                )
+                if (
+                    standing is Standing.GOOD
+                    and judged.meaning is rotates
+                    and not await person_sessions.rotate(connection, judged.session, before=found.session.generation)
+                ):
                     raise _no_refresh()
-        if judged.meaning is Meaning.REUSED:
+        if standing is not Standing.GOOD:
             await parts.bring_later(shown.sid)
-        if judged.successor is None:
+        if judged.successor is None or standing is Standing.ENDED:
             raise _no_refresh()
+        if standing is Standing.CONFIRM:
+            raise ProblemError(ProblemCode.CONFIRM_REQUIRED, "give the password of this session again first")
         return self.tokens(judged.session, judged.successor, must_change_password=False)
 
     async def _end_reused(self, connection: AsyncConnection, found: SessionOfUser, client: ClientFacts) -> None:
         session, now = found.session, self._parts.now()
-        await person_sessions.end(connection, [session.sid], at=now, reason="a replaced refresh token came again")
+        reason = "a replaced refresh token came again"
+        await person_sessions.end(connection, [session.sid], at=now, reason=reason, by=security_events.SOURCE)
+        found_now = (person_risk.token_reuse(now),)
+        await self._parts.watch.weigh(connection, session.sid, client, now, more=found_now)
         await security_events.about_person(
             connection,
             security_events.TOKEN_REUSED,
@@ -193,8 +221,8 @@ class Logins:
         async with parts.begin() as connection:
             found = await person_sessions.lock(connection, sid)
             if found is None:
-                raise ProblemError(ProblemCode.NOT_FOUND, f"no session {sid}")
-            if await person_sessions.end(connection, [sid], at=now, reason=reason):
+                raise no_session(sid)
+            if await person_sessions.end(connection, [sid], at=now, reason=reason, by=actor or None):
                 await security_events.about_person(
                     connection,
                     security_events.PERSON_SESSION_ENDED,
@@ -212,14 +240,8 @@ class Logins:
         async with self._parts.begin() as connection:
             found = await person_sessions.find(connection, request.sid)
         if found is None:
-            raise ProblemError(ProblemCode.NOT_FOUND, f"no session {request.sid}")
+            raise no_session(request.sid)
         return found.record()
-
-    async def view(self, sid: str) -> SessionView | None:
-        """A person's session in the form of an agent's; None where there is none of that id."""
-        async with self._parts.begin() as connection:
-            found = await person_sessions.find(connection, sid)
-        return None if found is None else found.session.view(self._parts.now())
 
     async def jwks(self, _request: Empty) -> JwksReply:
         """The public keys of access tokens."""
@@ -247,6 +269,11 @@ class Logins:
             session=session.sid,
             must_change_password=must_change_password,
         )
+
+
+def no_session(sid: str) -> ProblemError:
+    """The problem of a session that does not exist."""
+    return ProblemError(ProblemCode.NOT_FOUND, f"no session {sid}")
 
 
 def _no_refresh() -> ProblemError:

@@ -14,11 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.database.engine import Database, is_transient
 from hookbus.session.domain.keys import RandomBytes
+from hookbus.session.domain.risk import DEFAULT_THRESHOLDS
 from hookbus.session.handlers import utc_now
+from hookbus.session.people.clients import Nowhere
 from hookbus.session.people.hasher import Hasher
 from hookbus.session.people.person_bucket import PersonSync
 from hookbus.session.people.signing import Signer
 from hookbus.session.people.vault import Vault
+from hookbus.session.people.watch import Watch
 from hookbus.session.settings import SessionLimitPolicy
 
 RETRY_AFTER_S: Final = 1.0
@@ -36,6 +39,7 @@ class Parts:
     signer: Signer
     vault: Vault
     wake: Callable[[], None]
+    watch: Watch = Watch(Nowhere(), DEFAULT_THRESHOLDS)  # noqa: RUF009 - immutable
     limit_policy: SessionLimitPolicy = SessionLimitPolicy.END_OLDEST
     now: Callable[[], datetime] = utc_now
     random_bytes: RandomBytes = os.urandom

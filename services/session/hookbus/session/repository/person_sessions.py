@@ -12,7 +12,8 @@ from hookbus.session.domain.people import PersonSession, SessionOfUser
 
 _COLUMNS: Final = (
     "s.sid, s.username, s.epoch, s.generation, s.current_sha256, s.previous_sha256, s.salt, s.rotated_at,"
-    " s.opened_at, s.expires_at, s.ended_at, u.role, u.must_change_password"
+    " s.opened_at, s.expires_at, s.ended_at, s.last_seen_at, s.risk, s.confirm_since, s.ended_by, s.end_reason,"
+    " u.role, u.must_change_password"
 )
 _FROM: Final = f"SELECT {_COLUMNS} FROM session.person_sessions s JOIN session.users u USING (username)"  # noqa: S608 - constant columns
 
@@ -29,9 +30,9 @@ _LOCK_PAGE: Final = text(f"""
 """)
 _INSERT: Final = text("""
     INSERT INTO session.person_sessions (sid, username, epoch, generation, current_sha256, salt, rotated_at, opened_at,
-        expires_at, address, user_agent)
+        expires_at, address, user_agent, user_agent_family, header_names, last_address, last_seen_at)
     VALUES (:sid, :username, :epoch, :generation, :current_sha256, :salt, :rotated_at, :opened_at, :expires_at,
-        :address, :user_agent)
+        :address, :user_agent, :user_agent_family, CAST(:header_names AS text[]), :address, :opened_at)
 """)
 _ROTATE: Final = text("""
     UPDATE session.person_sessions SET epoch = :epoch, generation = :generation, current_sha256 = :current_sha256,
@@ -39,7 +40,7 @@ _ROTATE: Final = text("""
     WHERE sid = :sid AND generation = :before AND ended_at IS NULL
 """)
 _END: Final = text("""
-    UPDATE session.person_sessions SET ended_at = :at, end_reason = :reason, bucket_synced = false
+    UPDATE session.person_sessions SET ended_at = :at, end_reason = :reason, ended_by = :by, bucket_synced = false
     WHERE sid = ANY(CAST(:sids AS text[])) AND ended_at IS NULL
 """)
 _UNSYNC: Final = text("UPDATE session.person_sessions SET bucket_synced = false WHERE sid = :sid")
@@ -81,8 +82,8 @@ async def lock_page(connection: AsyncConnection, *, after: str, items_max: int) 
     return [_session(row) for row in rows]
 
 
-async def insert(connection: AsyncConnection, session: PersonSession, client: ClientFacts) -> None:
-    """Store a new session."""
+async def insert(connection: AsyncConnection, session: PersonSession, client: ClientFacts, family: str) -> None:
+    """Store a new session with the client it was opened in, whose user agent is of ``family``."""
     await connection.execute(
         _INSERT,
         {
@@ -97,6 +98,8 @@ async def insert(connection: AsyncConnection, session: PersonSession, client: Cl
             "expires_at": session.expires_at,
             "address": client.address,
             "user_agent": client.user_agent,
+            "user_agent_family": family,
+            "header_names": list(client.header_names),
         },
     )
 
@@ -119,11 +122,13 @@ async def rotate(connection: AsyncConnection, after: PersonSession, *, before: i
     return result.rowcount == 1
 
 
-async def end(connection: AsyncConnection, sids: Sequence[str], *, at: datetime, reason: str) -> int:
-    """End sessions; returns how many lived until now."""
+async def end(
+    connection: AsyncConnection, sids: Sequence[str], *, at: datetime, reason: str, by: str | None = None
+) -> int:
+    """End sessions; returns how many lived until now. ``by`` is who did it to them, None where they did it."""
     if not sids:
         return 0
-    return (await connection.execute(_END, {"sids": list(sids), "at": at, "reason": reason})).rowcount
+    return (await connection.execute(_END, {"sids": list(sids), "at": at, "reason": reason, "by": by})).rowcount
 
 
 async def unsync(connection: AsyncConnection, sid: str) -> None:
@@ -154,5 +159,10 @@ def _session(row: RowMapping) -> SessionOfUser:
         opened_at=row["opened_at"],
         expires_at=row["expires_at"],
         ended_at=row["ended_at"],
+        last_seen_at=row["last_seen_at"],
+        risk=row["risk"],
+        confirm_since=row["confirm_since"],
+        ended_by=row["ended_by"],
+        end_reason=row["end_reason"],
     )
     return SessionOfUser(session, Role(row["role"]), row["must_change_password"])
