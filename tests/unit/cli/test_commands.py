@@ -293,7 +293,9 @@ def test_audit_verify_remembers_the_checkpoint_it_saw_and_asks_from_it(run: Run,
     assert run("audit", "verify") == 0
     assert "checkpoint" not in gateway.body
     assert run("audit", "verify", "--depth", "leaves") == 0
-    assert gateway.body == {"decrypt": False, "checkpoint": note}
+    asked = json.loads([request for request in gateway.requests if request.method == "POST"][-1].content)
+    assert asked.pop("watch")
+    assert asked == {"decrypt": False, "depth": "leaves", "checkpoint": note}
 
 
 def test_audit_verify_of_a_file_needs_a_key_of_ones_own(run: Run, tmp_path: Path) -> None:

@@ -9,9 +9,26 @@ from hookbus.contracts import limits
 from hookbus.contracts.fields import AgentId, Cursor, EventId, UtcTime, WireModel, Words
 
 
-class EntriesRequest(WireModel):
-    """``entries``: decrypted entries by index, oldest first."""
+class Order(StrEnum):
+    """Which entries come first."""
 
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+
+class EntryStream(StrEnum):
+    """Where an entry came from: a hook, a service or person of hookbus, the log itself."""
+
+    HOOKS = "hooks"
+    SECURITY = "security"
+    LOG = "log"
+
+
+class EntriesRequest(WireModel):
+    """``entries``: decrypted entries by index. A cursor is good for the order it was given in."""
+
+    order: Order = Order.OLDEST
+    stream: EntryStream | None = None
     agent: AgentId | None = None
     kind: Words | None = None
     session: Words | None = None
@@ -195,10 +212,12 @@ class ExportKeysRequest(WireModel):
 
 
 class ExportKeysReply(WireModel):
-    """``sealed`` is base64; ``after`` goes into the next request, None on the last page."""
+    """``sealed`` is base64; ``after`` goes into the next request, None on the last page. ``size`` is that of the log
+    with the entry about this export."""
 
     sealed: str
     keys: int
+    size: int
     after: str | None = None
 
 

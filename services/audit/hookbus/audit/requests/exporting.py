@@ -14,6 +14,7 @@ from hookbus.platform.database.engine import Database
 
 KEYS_PER_PAGE_MAX: Final = 2_000
 """Some 140 bytes each, well within a message of the bus."""
+LEAD_RETRY_AFTER_S: Final = 1.0
 
 
 class ExportRequests:
@@ -41,8 +42,12 @@ class ExportRequests:
         except ValueError as error:
             raise ProblemError(ProblemCode.BODY_INVALID, "the public key is none") from error
         await opened.sequencer.append([own_entry("keys_exported", {"keys": len(found), "actor": request.actor})])
+        position = opened.sequencer.position
+        if position is None:
+            raise ProblemError(ProblemCode.UNAVAILABLE, "the lead has just changed", retry_after_s=LEAD_RETRY_AFTER_S)
         return wire.ExportKeysReply(
             sealed=base64.b64encode(sealed).decode(),
             keys=len(found),
+            size=position.tree.frontier.size,
             after=page[-1].hex() if len(stored) > len(page) else None,
         )

@@ -6,26 +6,26 @@ commands work without that package.
 
 import hashlib
 import importlib.util
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from hookbus.cli import output
 from hookbus.cli.api import VERIFY_TIMEOUT_S, Api, JsonObject, settings
+from hookbus.cli.commands.audit_progress import polled, shown
 from hookbus.cli.commands.options import AsJson
 from hookbus.cli.errors import EXIT_NO, EXIT_USAGE, CliError
 
 if TYPE_CHECKING:
-    from hookbus.audit.note import VerifierKey
+    from hookbus.cli.commands.audit_local import Wanted
 
 SEEN_FOLDER: Final = "audit-checkpoints"
 """In the data folder: the newest checkpoint of each log that this machine has seen verified."""
-RECEIPT_SUFFIX: Final = ".tlog-proof"
-FILE_BYTES_RECEIPT_MAX: Final = 1024 * 1024
+FORK_FILE_DEFAULT: Final = Path("audit-fork-proof.json")
 
 
 class Depth(StrEnum):
@@ -39,26 +39,52 @@ class Depth(StrEnum):
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="The log's public key, or a file that holds it. Keep your own copy.")
 ]
+DepthOption = Annotated[
+    Depth,
+    typer.Option(
+        "--depth", help="checkpoints: every checkpoint; leaves: every hash too; all: every entry decrypted too."
+    ),
+]
+AnchorOption = Annotated[
+    Path | None, typer.Option("--anchor", help="An anchor file: the log must lead to every checkpoint in it.")
+]
+WitnessOption = Annotated[
+    list[str] | None, typer.Option("--witness", help="A witness's public key: it must have cosigned a checkpoint.")
+]
+PassphraseFileOption = Annotated[
+    Path | None, typer.Option("--passphrase-file", help="The passphrase of an export that was made --with-keys.")
+]
+ForkFileOption = Annotated[
+    Path, typer.Option("--fork-proof", help="Where to write the proof, should the log have told two stories.")
+]
 
 
 def verify(
-    file: Annotated[Path | None, typer.Argument(help="A receipt or an exported log; without, the live log.")] = None,
-    key: KeyOption = None,
-    depth: Annotated[
-        Depth, typer.Option("--depth", help="checkpoints only; leaves without decryption; all (the live log).")
-    ] = Depth.ALL,
-    anchor: Annotated[
-        Path | None, typer.Option("--anchor", help="An anchor file: the log must lead to every checkpoint in it.")
+    file: Annotated[
+        Path | None, typer.Argument(help="A receipt, an exported log or the proof of a fork; without, the live log.")
     ] = None,
     *,
+    key: KeyOption = None,
+    depth: DepthOption = Depth.ALL,
+    anchor: AnchorOption = None,
+    witness: WitnessOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    fork_proof: ForkFileOption = FORK_FILE_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Check the log; exit code 1 names the first bad entry.
 
-    The live log is recomputed from its rows, and must lead to the checkpoint this machine saw last. A receipt or an
-    export is checked here, against --key alone.
+    The live log is recomputed by its service and must lead to the checkpoint this machine saw last; with --key it is
+    recomputed on this machine instead, from what the API serves, and asked of the service only what needs its keys.
+    A file is checked here, against --key alone.
     """
-    reply = _verify_live(depth) if file is None else _verify_file(file, key, depth, anchor)
+    outside = Outside(key, anchor, tuple(witness or ()), fork_proof)
+    if file is not None:
+        reply = _verify_file(file, outside, depth, passphrase_file, silent=as_json)
+    else:
+        if passphrase_file is not None:
+            raise CliError("--passphrase-file is for an export", EXIT_USAGE)
+        reply = _verify_live(outside, depth, silent=as_json)
     good = bool(reply.get("ok"))
     if as_json:
         output.show_json(reply)
@@ -68,6 +94,8 @@ def verify(
     else:
         where = f" at index {reply.get('first_bad_index')}" if reply.get("first_bad_index") is not None else ""
         output.show(Text(f"NOT intact{where}: {output.plain(reply.get('fault'))}", style="bold red"))
+        if reply.get("fork_proof"):
+            output.show(Text(f"The log was forked. The proof is in {reply['fork_proof']}", style="bold red"))
     if not good:
         raise typer.Exit(EXIT_NO)
 
@@ -84,10 +112,11 @@ def prove(
     """Fetch an event's receipt and check it on this machine."""
     require_audit()
     from hookbus.audit.receipt import ReceiptInvalidError, check_receipt  # noqa: PLC0415 - see the module's docstring
+    from hookbus.cli.commands.audit_local import parse_key  # noqa: PLC0415 - as above
 
     with Api.from_settings() as api:
         receipt = api.get(f"/api/v1/audit/receipts/{event_id}")
-        pinned = _key(key) if key is not None else _key(str(api.get("/api/v1/audit/key").get("verifier_key")))
+        pinned = parse_key(key if key is not None else str(api.get("/api/v1/audit/key").get("verifier_key")))
     text = str(receipt.get("tlog_proof"))
     fault: str | None = None
     size = 0
@@ -131,19 +160,80 @@ def require_audit() -> None:
         raise CliError("this needs the package hookbus-audit: install it beside hookbus-cli", EXIT_USAGE)
 
 
-def _verify_live(depth: Depth) -> JsonObject:
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the caller holds where the log's keeper does not rule."""
+
+    key: str | None
+    anchor: Path | None
+    witnesses: tuple[str, ...]
+    fork_file: Path
+
+
+def _verify_live(outside: Outside, depth: Depth, *, silent: bool) -> JsonObject:
+    if outside.key is None and (outside.anchor is not None or outside.witnesses):
+        raise CliError("an anchor or a witness is checked against a key of your own: give --key", EXIT_USAGE)
     with Api.from_settings() as api:
         newest = _newest(api)
         seen = None if newest is None else _seen_file(newest)
         remembered = seen.read_text(encoding="utf-8") if seen is not None and seen.exists() else None
-        body = {"decrypt": depth is Depth.ALL, "checkpoint": remembered}
-        reply = api.post("/api/v1/audit/verify", body, timeout_s=VERIFY_TIMEOUT_S)
+        reply: JsonObject = {"ok": True}
+        if outside.key is not None:
+            reply = _verify_here(api, outside, depth, remembered, silent=silent)
+        if reply.get("ok") and (outside.key is None or depth is Depth.ALL):
+            reply |= _verify_there(api, depth, remembered, silent=silent)
+        if not reply.get("ok") and outside.key is None:
+            reply |= _proof_of_fork(api, outside, remembered)
     if reply.get("ok") and newest is not None and seen is not None:
         seen.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = seen.with_suffix(".new")
         temporary.write_text(newest, encoding="utf-8")
         temporary.replace(seen)
     return reply
+
+
+def _verify_there(api: Api, depth: Depth, remembered: str | None, *, silent: bool) -> JsonObject:
+    """By the service, which has the keys."""
+    with shown("checking", silent=silent) as advance, polled(api, advance) as watch:
+        body = {"decrypt": depth is Depth.ALL, "depth": depth.value, "checkpoint": remembered, "watch": watch}
+        return api.post("/api/v1/audit/verify", body, timeout_s=VERIFY_TIMEOUT_S)
+
+
+def _verify_here(api: Api, outside: Outside, depth: Depth, remembered: str | None, *, silent: bool) -> JsonObject:
+    """On this machine, from what the API serves."""
+    require_audit()
+    from hookbus.cli.commands.audit_local import check_live  # noqa: PLC0415 - see the module's docstring
+
+    return check_live(
+        api, _wanted(outside, str(outside.key), remembered, silent=silent), leaves=depth is not Depth.CHECKPOINTS
+    )
+
+
+def _proof_of_fork(api: Api, outside: Outside, remembered: str | None) -> JsonObject:
+    """A log found wrong may have been forked: look whether what it signed contradicts itself."""
+    if importlib.util.find_spec("hookbus.audit") is None:
+        return {}
+    from hookbus.cli.commands.audit_local import check_live  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        stated = str(api.get("/api/v1/audit/key").get("verifier_key"))
+        found = check_live(api, _wanted(outside, stated, remembered, silent=True), leaves=False)
+    except CliError:
+        return {}
+    return {name: found[name] for name in ("fork_proof",) if name in found}
+
+
+def _wanted(outside: Outside, key: str, seen: str | None, *, silent: bool) -> "Wanted":
+    from hookbus.cli.commands.audit_local import Wanted, parse_key, parse_witness  # noqa: PLC0415 - as above
+
+    return Wanted(
+        parse_key(key),
+        outside.anchor,
+        [parse_witness(text) for text in outside.witnesses],
+        seen,
+        outside.fork_file,
+        silent,
+    )
 
 
 def _newest(api: Api) -> str | None:
@@ -162,76 +252,28 @@ def _seen_file(note: str) -> Path:
     return Path(settings().data_dir) / SEEN_FOLDER / f"{name}.note"
 
 
-def _verify_file(file: Path, key: str | None, depth: Depth, anchor: Path | None) -> JsonObject:
-    if key is None:
+def _verify_file(
+    file: Path, outside: Outside, depth: Depth, passphrase_file: Path | None, *, silent: bool
+) -> JsonObject:
+    if outside.key is None:
         raise CliError("a file is checked against a key of your own: give --key", EXIT_USAGE)
     if not file.is_file():
         raise CliError(f"{file} is no file", EXIT_USAGE)
     require_audit()
-    pinned = _key(key)
-    if file.suffix == RECEIPT_SUFFIX or file.read_bytes()[:4] == b"c2sp":
-        return _verify_receipt(file, pinned)
-    return _verify_export(file, pinned, depth, anchor)
+    from hookbus.cli.commands.audit_local import check_file  # noqa: PLC0415 - see the module's docstring
+
+    return check_file(
+        file,
+        _wanted(outside, outside.key, None, silent=silent),
+        leaves=depth is not Depth.CHECKPOINTS,
+        decrypt=depth is Depth.ALL,
+        passphrase=None if passphrase_file is None else read_passphrase(passphrase_file),
+    )
 
 
-def _verify_receipt(file: Path, pinned: "VerifierKey") -> JsonObject:
-    from hookbus.audit.receipt import ReceiptInvalidError, check_receipt  # noqa: PLC0415 - see the module's docstring
-
-    if file.stat().st_size > FILE_BYTES_RECEIPT_MAX:
-        return {"ok": False, "fault": "the receipt is too large"}
+def read_passphrase(file: Path) -> bytes:
+    """The passphrase in a file, without the newline at its end; raises CliError."""
     try:
-        proven = check_receipt(file.read_text(encoding="utf-8"), pinned)
-    except (ReceiptInvalidError, UnicodeDecodeError) as error:
-        return {"ok": False, "fault": str(error)}
-    return {
-        "ok": True,
-        "event_id": proven.event_id,
-        "index": proven.index,
-        "size": proven.size,
-        "words": f"event {proven.event_id} is entry {proven.index} of a log of {proven.size}",
-    }
-
-
-def _verify_export(file: Path, pinned: "VerifierKey", depth: Depth, anchor: Path | None) -> JsonObject:
-    from hookbus.audit.anchors import AnchorFile  # noqa: PLC0415 - see the module's docstring
-    from hookbus.audit.bundle import Bundle, check_bundle  # noqa: PLC0415 - as above
-    from hookbus.audit.inspection import FaultError  # noqa: PLC0415 - as above
-
-    try:
-        remembered = [] if anchor is None else AnchorFile(anchor).notes()
-        bundle = Bundle(file)
-    except (FaultError, OSError, ValueError, KeyError) as error:
-        return {"ok": False, "fault": str(error)}
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TextColumn("entries"), TimeRemainingColumn())
-    with Progress(*columns, console=output.errors(), transient=True) as shown:
-        task = shown.add_task("checking", total=None)
-
-        def progress(checked: int, size: int) -> None:
-            shown.update(task, completed=checked, total=size)
-
-        found = check_bundle(
-            bundle, pinned, leaves=depth is not Depth.CHECKPOINTS, remembered=remembered, progress=progress
-        )
-    bundle.close()
-    fault = found.fault
-    return {
-        "ok": fault is None,
-        "size": found.size,
-        "root_hash": found.root.hex(),
-        "checked": found.checked,
-        "checkpoints": found.checkpoints,
-        "first_bad_index": None if fault is None else fault.index,
-        "fault": None if fault is None else str(fault),
-    }
-
-
-def _key(text: str) -> "VerifierKey":
-    from hookbus.audit.note import NoteInvalidError, VerifierKey  # noqa: PLC0415 - see the module's docstring
-
-    path = Path(text)
-    if "+" not in text and path.is_file():
-        text = path.read_text(encoding="utf-8")
-    try:
-        return VerifierKey.parse(text)
-    except NoteInvalidError as error:
-        raise CliError(f"--key: {error}", EXIT_USAGE) from error
+        return file.read_bytes().removesuffix(b"\n")
+    except OSError as error:
+        raise CliError(f"--passphrase-file: {error.strerror}", EXIT_USAGE) from error

@@ -1,20 +1,18 @@
 """``hookbus audit export|erase|rotate-key|witness``: taking the log away, and keeping its keys."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from hookbus.cli import output
-from hookbus.cli.api import VERIFY_TIMEOUT_S, Api, JsonObject
-from hookbus.cli.commands.audit_check import require_audit
+from hookbus.cli.api import VERIFY_TIMEOUT_S, Api
+from hookbus.cli.commands.audit_check import read_passphrase, require_audit
 from hookbus.cli.commands.audit_pages import AgentOption, KindOption, SinceOption, UntilOption, pages
 from hookbus.cli.commands.options import AsJson
 from hookbus.cli.errors import EXIT_USAGE, CliError
 
-CHECKPOINTS_PER_PAGE: Final = 500
 WITNESS_PORT_DEFAULT: Final = 8790
 
 
@@ -28,15 +26,30 @@ def export(
     bundle: Annotated[
         bool, typer.Option("--bundle", help="The whole log, encrypted as it is, as one zip for checking offline.")
     ] = False,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="The data keys too, under a passphrase: who has it reads everything.")
+    ] = False,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", help="The passphrase for --with-keys; asked for without.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the count as JSON (with --output).")] = False,
 ) -> None:
-    """Write entries as JSON lines, or the whole log for an offline check (--bundle)."""
+    """Write entries as JSON lines, or the whole log for an offline check (--bundle).
+
+    Data keys need the admin scope, and each time they are let out is an entry of the log.
+    """
+    if (with_keys and not bundle) or (passphrase_file is not None and not with_keys):
+        raise CliError("keys go with a bundle: --bundle --with-keys [--passphrase-file FILE]", EXIT_USAGE)
     wanted = {"agent": agent, "kind": kind, "since": since, "until": until}
     with Api.from_settings() as api:
         if bundle:
             if str(out) == "-" or any(value is not None for value in wanted.values()):
                 raise CliError("--bundle takes the whole log into a file: give --output and no filter", EXIT_USAGE)
-            count = _export_bundle(api, out)
+            require_audit()
+            from hookbus.cli.commands.audit_bundle import export_bundle  # noqa: PLC0415 - needs the log's package
+
+            passphrase = _passphrase(passphrase_file) if with_keys else None
+            count = export_bundle(api, out, passphrase, silent=as_json)
         elif str(out) == "-":
             for entry in pages(api, None, wanted):
                 output.show_line(entry)
@@ -51,6 +64,13 @@ def export(
         output.show_json({"entries": count, "file": str(out)})
     else:
         output.show(output.cell(f"{count} entries in {out}"))
+
+
+def _passphrase(file: Path | None) -> bytes:
+    if file is not None:
+        return read_passphrase(file)
+    typed: str = typer.prompt("Passphrase for the keys", hide_input=True, confirmation_prompt=True)
+    return typed.encode()
 
 
 def erase(
@@ -104,42 +124,3 @@ def witness(
         run(name, folder, log, host, port)
     except (NoteInvalidError, ValueError) as error:
         raise CliError(str(error), EXIT_USAGE) from error
-
-
-def _export_bundle(api: Api, out: Path) -> int:
-    require_audit()
-    from hookbus.audit import bundle as layout  # noqa: PLC0415 - only a bundle needs the log's package
-    from hookbus.audit.note import Checkpoint, SignedNote  # noqa: PLC0415 - as above
-    from hookbus.audit.record import Algorithm, parse_header  # noqa: PLC0415 - as above
-
-    newest: JsonObject = api.get("/api/v1/audit/key")
-    note = str(newest["note"])
-    size = Checkpoint.parse(SignedNote.parse(note).text).size
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(layout.CHECKPOINT, note)
-        archive.writestr(layout.HANDOVERS, json.dumps(newest.get("handovers", [])))
-        archive.writestr(layout.VERIFIER_KEY, str(newest["verifier_key"]))
-        archive.writestr(layout.CHECKPOINTS, "".join(json.dumps(one) + "\n" for one in _checkpoints(api, size)))
-        for address in layout.addresses_of(size):
-            body = api.content(f"/api/v1/audit/tile/{address.path}")
-            archive.writestr(f"tile/{address.path}", body)
-            if address.level is None:
-                for record in layout.split_records(body):
-                    header = parse_header(record)
-                    if header.algorithm == Algorithm.AES_256_GCM_DETACHED:
-                        part = api.content(f"/api/v1/audit/detached/{header.index}")
-                        archive.writestr(f"detached/{header.index}", part)
-    return size
-
-
-def _checkpoints(api: Api, size_max: int) -> list[str]:
-    """The notes of every checkpoint up to a size: the log goes on growing while it is exported."""
-    from hookbus.audit.note import Checkpoint, SignedNote  # noqa: PLC0415 - as above
-
-    notes: list[str] = []
-    after: int | None = -1
-    while after is not None:
-        reply = api.get("/api/v1/audit/checkpoints", after_size=after, page_items=CHECKPOINTS_PER_PAGE)
-        notes += [str(note) for note in reply.get("notes", [])]
-        after = reply.get("after_size")
-    return [note for note in notes if Checkpoint.parse(SignedNote.parse(note).text).size <= size_max]
