@@ -94,6 +94,7 @@ CALLS = [
     Call("DELETE", "/api/v1/audit/subjects/agent-1", "admin", names_agent=True),
     Call("POST", "/api/v1/audit/keys/wrapping/rotate", "admin"),
     Call("POST", "/api/v1/audit/keys/signing/rotate", "admin"),
+    Call("GET", "/api/v1/deadletters", "admin"),
     Call("GET", "/api/v1/traces", "audit"),
     Call("GET", "/api/v1/traces/e-1", "audit", names_agent=True),
 ]
@@ -268,6 +269,7 @@ async def test_not_found_comes_from_the_service(gateway: GatewayProcess, http: h
         "/api/v1/sessions/nobody",
         "/api/v1/audit/receipts/nobody",
         "/api/v1/traces/nobody",
+        "/api/v1/deadletters/1",
         "/api/v1/audit/tile/9/000",
     ):
         assert_problem(await http.get(path, headers=headers), ProblemCode.NOT_FOUND)

@@ -47,6 +47,9 @@ def permissions_of(user: str) -> Permissions:
                 "rpc.>",
                 *_stream_reading(subjects.STREAM_HOOKS),
                 *_stream_reading(subjects.STREAM_SECURITY),
+                *_stream_reading(subjects.STREAM_DEADLETTER),
+                f"$JS.API.DIRECT.GET.{subjects.STREAM_DEADLETTER}",
+                f"$JS.API.STREAM.MSG.DELETE.{subjects.STREAM_DEADLETTER}",
                 *(
                     f"$JS.API.CONSUMER.INFO.{stream}.{service}"
                     for service, streams in DURABLES.items()
