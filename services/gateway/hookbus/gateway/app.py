@@ -18,6 +18,7 @@ from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import KeyListReply, KeyListRequest
 from hookbus.gateway import metrics, problems
 from hookbus.gateway.auth import Authenticator
+from hookbus.gateway.deadletters import DeadLetters
 from hookbus.gateway.decider import Decider
 from hookbus.gateway.edge import EdgeMiddleware
 from hookbus.gateway.keys import KeySource
@@ -30,6 +31,7 @@ from hookbus.gateway.routes import (
     audit,
     budget,
     budget_scopes,
+    deadletters,
     decide,
     events,
     hooks,
@@ -130,9 +132,11 @@ class Gateway:
             },
         )
         app.state.gateway = self.state
+        app.state.deadletters = DeadLetters(self.broker, self.publisher)
         app.router.routes.extend(_plain_routes(service))
         for module in (agents, budget, budget_scopes, sessions, login, users, keys, audit, traces):
             app.include_router(module.router)
+        app.include_router(deadletters.router)
         _serve_openapi(app)
         _add_middleware(app, self.settings)
         return app

@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from hookbus.cli import output
-from hookbus.cli.commands import audit, budget, client_commands, key, session, stack, trace, user
+from hookbus.cli.commands import audit, budget, client_commands, deadletter, key, session, stack, trace, user
 from hookbus.cli.demo.command import demo
 from hookbus.cli.doctor.command import doctor
 from hookbus.cli.errors import EXIT_DONE, CliError
@@ -42,6 +42,7 @@ app.add_typer(session.app, name="session")
 app.add_typer(key.app, name="key")
 app.add_typer(user.app, name="user")
 app.add_typer(audit.app, name="audit")
+app.add_typer(deadletter.app, name="deadletter")
 app.command()(trace.trace)
 
 
