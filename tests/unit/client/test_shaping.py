@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hookbus.client.adapters.shaping import DEPTH_MAX, EVENT_BYTES_TARGET, conform, shape, unseen_names
@@ -28,6 +28,7 @@ def depth_of(value: object) -> int:
 
 
 @given(st.dictionaries(st.sampled_from(KNOWN) | st.text(), VALUES))
+@example({"tool": "\x00", "status": "a\x00", "description": "\x00", "cwd": "/\x00"})
 @settings(max_examples=200)
 def test_any_payload_fits_the_models_of_the_wire(data: dict[str, Any]) -> None:
     shaped = shape(data, to_decide=True)

@@ -50,7 +50,7 @@ def open_spool(settings: Settings) -> Spool:
     """The spool of the data folder."""
     from hookbus.client.spool import Spool
 
-    return Spool(settings.spool_dir)
+    return Spool(settings.spool_dir, key_file=settings.spool_key_file)
 
 
 def deliver(settings: Settings, gateway: Gateway, events: list[dict[str, Any]], *, deadline: float) -> Delivery:

@@ -8,7 +8,7 @@ import time
 from hookbus.client import identity, spool
 from hookbus.client.compactjson import NotJsonError, as_object, dumps, loads
 from hookbus.client.gateway import EventRefusedError, GatewayAwayError, GatewayError, Receipt
-from hookbus.client.spool import FileLock, Spool, SpoolError, decode_line
+from hookbus.client.spool import FileLock, OtherKeyError, Spool, SpoolError, decode_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class DrainReport:
         self.sent: dict[str, int] = {}
         self.refused: dict[str, tuple[str, str]] = {}
         self.quarantined = 0
+        self.sealed_otherwise: dict[str, int] = {}
+        """Events set aside because they are sealed with another key than the configured one, by that key's id."""
         self.busy = False
         self.error: GatewayError | SpoolError | None = None
 
@@ -114,10 +116,13 @@ def _send_lines(store: Spool, send: Send, report: DrainReport, lines: list[bytes
     for line in lines:
         if len(batch) >= room or (batch and batch_bytes + len(line) > BATCH_BYTES_MAX):
             break
-        event = _event_of(line)
-        if event is None:
-            _quarantine(store, line, report)
-        else:
+        try:
+            event = _event_of(store, line, report)
+        except SpoolError:
+            if batch:
+                break  # first those before it
+            raise
+        if event is not None:
             batch.append(event)
             batch_bytes += len(line)
         taken += len(line) + 1
@@ -126,15 +131,21 @@ def _send_lines(store: Spool, send: Send, report: DrainReport, lines: list[bytes
     return taken
 
 
-def _event_of(line: bytes) -> dict[str, Any] | None:
-    content = decode_line(line)
-    if content is None:
-        return None
+def _event_of(store: Spool, line: bytes, report: DrainReport) -> dict[str, Any] | None:
+    """The event of a line; None where the line was set aside. Raises SpoolError where that cannot be done either."""
     try:
-        event = as_object(loads(content.decode("ascii")))
+        content = store.event_of(line)
+        event = None if content is None else as_object(loads(content.decode("ascii")))
     except (NotJsonError, UnicodeDecodeError):
+        event = None
+    except OtherKeyError as error:
+        store.set_aside(f"{error.key_id}{spool.ASIDE_SUFFIX}", line + b"\n")
+        report.sealed_otherwise[error.key_id] = report.sealed_otherwise.get(error.key_id, 0) + 1
         return None
-    return event if event is not None and isinstance(event.get("id"), str) else None
+    if event is not None and isinstance(event.get("id"), str):
+        return event
+    _quarantine(store, line, report)
+    return None
 
 
 def _send_batch(store: Spool, send: Send, report: DrainReport, batch: list[dict[str, Any]]) -> None:
@@ -165,7 +176,8 @@ def _send_batch(store: Spool, send: Send, report: DrainReport, batch: list[dict[
 def reject(store: Spool, event: dict[str, Any], code: str, detail: str) -> None:
     """Keep a refused event, with the reason, where it no longer holds up the others."""
     entry = {"at": identity.time_text(), "code": code, "detail": detail, "event": event}
-    store.set_aside(spool.REJECTED_FILE, dumps(entry) + b"\n")
+    content = dumps(entry)
+    store.set_aside(spool.REJECTED_FILE, content + b"\n" if store.key_file is None else store.line_of(content))
 
 
 def _quarantine(store: Spool, content: bytes, report: DrainReport) -> None:
@@ -208,7 +220,10 @@ def status(store: Spool) -> dict[str, Any]:
     for name in names:
         content = store.read_from(name, offset if name == segment else 0)
         waiting_bytes += len(content)
-        waiting += sum(decode_line(line) is not None for line in _whole_lines(content))
+        waiting += sum(
+            decode_line(line) is not None or decode_line(line, spool.SEALED) is not None
+            for line in _whole_lines(content)
+        )
     oldest = spool.segment_number(names[0]) / 1e9 if waiting and names else None
     return {
         "folder": store.folder,
@@ -218,6 +233,30 @@ def status(store: Spool) -> dict[str, Any]:
         "oldest_at": None if oldest is None else identity.time_text(oldest),
         "rejected_events": _content(store, spool.REJECTED_FILE).count(b"\n"),
         "quarantined_bytes": len(_content(store, spool.QUARANTINE_FILE)),
+        "sealed_otherwise": _set_aside_by_key(store),
+    }
+
+
+def rejected(store: Spool) -> list[bytes]:
+    """What the gateway refused, each as its JSON. Raises SpoolError where one is sealed and cannot be opened."""
+    found: list[bytes] = []
+    for line in _whole_lines(_content(store, spool.REJECTED_FILE)):
+        sealed = decode_line(line, spool.SEALED)
+        content = line if sealed is None else store.sealer().open(sealed)
+        if content is not None:
+            found.append(content)
+    return found
+
+
+def _set_aside_by_key(store: Spool) -> dict[str, int]:
+    try:
+        names = os.listdir(store.folder)  # noqa: PTH208  # as above
+    except OSError:
+        return {}
+    return {
+        name.removesuffix(spool.ASIDE_SUFFIX): _content(store, name).count(b"\n")
+        for name in sorted(names)
+        if name.endswith(spool.ASIDE_SUFFIX)
     }
 
 

@@ -40,6 +40,9 @@ class Settings:
         """Closed for what was denied or killed last, open for the rest."""
         if mode not in {"open", "closed", "cached"}:
             self._note("HOOKBUS_FAIL_MODE is none of open, closed, cached (taken as closed)")
+        key_file = environ.get("HOOKBUS_SPOOL_KEY_FILE") or written.get("spool_key_file")
+        self.spool_key_file = os.path.expanduser(key_file) if key_file else None  # noqa: PTH111  # as above
+        """The key under which events wait; None where they wait in plain text."""
         self.deadline_s = self._deadline(environ.get("HOOKBUS_DEADLINE_S"))
         self.endpoint = self._endpoint()
         if self.agent_id is not None and not identity.is_agent_id(self.agent_id):

@@ -1,7 +1,8 @@
 """The file fallback: events that wait for the gateway, one fsynced and checksummed line each.
 
 ``<data>/spool`` (0700) holds segments ``<number>.seg`` (0600), oldest number first. A line is
-``1 <crc32 of the event, 8 hex digits> <event as compact JSON>``. Many processes append at once under ``append.lock``;
+``1 <crc32 of what follows, 8 hex digits> <event as compact JSON>``, and with a key configured
+``2 <crc32 of what follows> <key id> <sealed event>``. Many processes append at once under ``append.lock``;
 what a killed process left half-written is ended by the next line's leading newline and fails its checksum, so it
 can neither be sent nor damage its neighbours.
 """
@@ -18,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from hookbus.client.sealing import Sealer
+
 SPOOL_BYTES_MAX = 64 * 1024 * 1024
 SEGMENT_BYTES_MAX = 1024 * 1024
 RECORD_BYTES_MAX = 512 * 1024
@@ -32,8 +35,10 @@ DRAIN_LOCK = "drain.lock"
 CURSOR_FILE = "cursor"
 REJECTED_FILE = "rejected.jsonl"
 QUARANTINE_FILE = "quarantine.bin"
-_LINE_PREFIX = b"1 "
-_LINE_HEAD_BYTES = len(_LINE_PREFIX) + 8 + 1
+ASIDE_SUFFIX = ".aside"
+PLAIN = b"1 "
+SEALED = b"2 "
+_LINE_HEAD_BYTES = len(PLAIN) + 8 + 1
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -45,15 +50,23 @@ class SpoolFullError(SpoolError):
     """The bound on bytes is reached."""
 
 
-def encode_line(event: bytes) -> bytes:
-    """One event as its line."""
-    return _LINE_PREFIX + b"%08x " % binascii.crc32(event) + event + b"\n"
+class OtherKeyError(SpoolError):
+    """A record was sealed with another key than the configured one; ``key_id`` says with which."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"it is sealed with the key {key_id}, which is not the configured one")
+        self.key_id = key_id
 
 
-def decode_line(line: bytes) -> bytes | None:
-    """The event of a line without its newline, or None where the line is torn or damaged."""
-    event = line[_LINE_HEAD_BYTES:]
-    return event if event and line + b"\n" == encode_line(event) else None
+def encode_line(body: bytes, form: bytes = PLAIN) -> bytes:
+    """One event, plain or sealed, as its line."""
+    return form + b"%08x " % binascii.crc32(body) + body + b"\n"
+
+
+def decode_line(line: bytes, form: bytes = PLAIN) -> bytes | None:
+    """What a line without its newline holds, or None where it is torn, damaged or of another form."""
+    body = line[_LINE_HEAD_BYTES:]
+    return body if body and line + b"\n" == encode_line(body, form) else None
 
 
 class FileLock:
@@ -87,9 +100,30 @@ class FileLock:
 class Spool:
     """One spool folder. Nothing is created before the first append."""
 
-    def __init__(self, folder: str, *, bytes_max: int = SPOOL_BYTES_MAX) -> None:
+    def __init__(self, folder: str, *, bytes_max: int = SPOOL_BYTES_MAX, key_file: str | None = None) -> None:
         self.folder = folder
         self.bytes_max = bytes_max
+        self.key_file = key_file
+        self._sealer: Sealer | None = None
+
+    def sealer(self) -> Sealer:
+        """Of the configured key. Raises SpoolError where there is none or it cannot be used."""
+        if self.key_file is None:
+            raise SpoolError("the spool holds sealed events and no key is configured: set HOOKBUS_SPOOL_KEY_FILE")
+        if self._sealer is None:
+            from hookbus.client import sealing
+
+            self._sealer = sealing.load(self.key_file)
+        return self._sealer
+
+    def line_of(self, event: bytes) -> bytes:
+        """The line of an event: sealed where a key is configured, never plain because that key cannot be used."""
+        return encode_line(event) if self.key_file is None else encode_line(self.sealer().seal(event), SEALED)
+
+    def event_of(self, line: bytes) -> bytes | None:
+        """The event of a line, None where it is torn or damaged. Raises SpoolError for one that cannot be opened."""
+        sealed = decode_line(line, SEALED)
+        return decode_line(line) if sealed is None else self.sealer().open(sealed)
 
     def path(self, name: str) -> str:
         """The path of one of the folder's files."""
@@ -107,9 +141,9 @@ class Spool:
 
     def append(self, events: list[bytes]) -> None:
         """Store events durably, all or none. Raises :class:`SpoolFullError` or :class:`SpoolError`."""
-        lines = b"".join(encode_line(event) for event in events)
         if max(map(len, events)) > RECORD_BYTES_MAX:
             raise SpoolError(f"an event is over {RECORD_BYTES_MAX} bytes")
+        lines = b"".join(map(self.line_of, events))
         try:
             self._create_folder()
             with self.append_lock() as locked:
@@ -194,8 +228,23 @@ class Spool:
         finally:
             os.close(descriptor)
 
+    def restore(self) -> bool:
+        """Let the events that were set aside as sealed with the now configured key wait again, behind all others."""
+        path = self.path(f"{self.sealer().key_id}{ASIDE_SUFFIX}")
+        if not os.path.exists(path):  # noqa: PTH110  # as above
+            return False
+        try:
+            with self.append_lock() as locked:
+                if not locked:
+                    raise SpoolError(f"{self.path(APPEND_LOCK)} was held for {APPEND_LOCK_WAIT_S:g} s")
+                os.rename(path, self.path(self._next_name(self.segments())))  # noqa: PTH104  # as above
+                sync_folder(self.folder)
+        except OSError as error:
+            raise SpoolError(f"{path} cannot be taken up again: {error.strerror}") from None
+        return True
+
     def set_aside(self, name: str, content: bytes) -> None:
-        """Append to the rejected or the quarantine file, durably. Raises SpoolFullError beyond their bound."""
+        """Append to a file of what does not wait any more, durably. Raises SpoolFullError beyond its bound."""
         try:
             self._create_folder()
             descriptor = os.open(self.path(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OPEN_FLAGS, FILE_MODE)

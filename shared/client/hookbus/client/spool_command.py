@@ -1,4 +1,7 @@
-"""``hookbus spool status|flush``: what waits in the file fallback, and sending it now."""
+"""``hookbus spool status|flush|rejected``: what waits in the file fallback, sending it now, what was refused.
+
+``hookbus spool new-key FILE`` makes the key under which events wait.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from hookbus.client import arguments as options
 from hookbus.client import delivery
 from hookbus.client.arguments import UsageError
 from hookbus.client.compactjson import dumps
-from hookbus.client.drain import DrainReport, drain, status
+from hookbus.client.drain import DrainReport, drain, rejected, status
 from hookbus.client.gateway import CredentialRefusedError, Gateway, GatewayAwayError, deadline_in
 from hookbus.client.hook import say
 from hookbus.client.settings import Settings
@@ -21,20 +24,21 @@ if TYPE_CHECKING:
 
     from hookbus.client.spool import Spool
 
-USAGE = "usage: hookbus spool status|flush [--json]"
+USAGE = "usage: hookbus spool status|flush|rejected [--json]\n       hookbus spool new-key FILE"
 BATCH_DEADLINE_S = 10.0
 DRAIN_LOCK_WAIT_S = 5.0
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_AWAY = 3
+ACTIONS = ("status", "flush", "rejected", "new-key")
 
 
 def run(arguments: list[str], environ: Mapping[str, str]) -> int:
     """0 done, 1 refused or unreadable, 2 wrong usage, 3 the gateway is away and events still wait."""
     settings = Settings(environ)
     try:
-        action, flags = _parse(arguments, settings)
+        action, flags, file = _parse(arguments, settings)
     except UsageError as error:
         say(f"hookbus spool: {error}\n{USAGE}")
         return EXIT_USAGE
@@ -42,22 +46,43 @@ def run(arguments: list[str], environ: Mapping[str, str]) -> int:
         sys.stdout.write(f"{USAGE}\n")
         return EXIT_DONE
     store = delivery.open_spool(settings)
+    as_json = "json" in flags
+    actions = {
+        "status": lambda: _status(store, as_json=as_json),
+        "flush": lambda: _flush(store, settings, as_json=as_json),
+        "rejected": lambda: _rejected(store),
+        "new-key": lambda: _new_key(file),
+    }
     try:
-        if action == "status":
-            return _status(store, as_json="json" in flags)
-        return _flush(store, settings, as_json="json" in flags)
+        return actions[action]()
     except (SpoolError, OSError) as error:
         say(f"hookbus spool: {error}")
         return EXIT_FAILED
 
 
-def _parse(arguments: list[str], settings: Settings) -> tuple[str, set[str]]:
+def _parse(arguments: list[str], settings: Settings) -> tuple[str, set[str], str]:
     positionals, _, flags = options.parse(arguments, valued=frozenset(), flags=frozenset({"json", "help"}))
-    if "help" not in flags and positionals not in (["status"], ["flush"]):
-        raise UsageError("status or flush is wanted")
-    if settings.fault is not None and positionals == ["flush"]:
+    action, *rest = positionals or [""]
+    if "help" not in flags and (action not in ACTIONS or len(rest) != (1 if action == "new-key" else 0)):
+        raise UsageError(f"one of {', '.join(ACTIONS)} is wanted, and new-key wants a file")
+    if settings.fault is not None and action == "flush":
         raise UsageError(settings.fault)
-    return "".join(positionals), flags
+    return action, flags, "".join(rest)
+
+
+def _rejected(store: Spool) -> int:
+    for entry in rejected(store):
+        sys.stdout.write(entry.decode("utf-8", "replace") + "\n")
+    return EXIT_DONE
+
+
+def _new_key(path: str) -> int:
+    from hookbus.client import sealing
+
+    sealing.new_key_file(path)
+    sys.stdout.write(f"{path}\n")
+    say(f"hookbus spool: set HOOKBUS_SPOOL_KEY_FILE={path}; without this file what waits under it cannot be read")
+    return EXIT_DONE
 
 
 def _status(store: Spool, *, as_json: bool) -> int:
@@ -72,18 +97,23 @@ def _status(store: Spool, *, as_json: bool) -> int:
         f"rejected    {state['rejected_events']} events (rejected.jsonl)\n"
         f"quarantined {state['quarantined_bytes']} bytes (quarantine.bin)\n"
     )
+    for key_id, count in state["sealed_otherwise"].items():
+        sys.stdout.write(f"set aside   {count} events sealed with the key {key_id}\n")
     return EXIT_DONE
 
 
 def _flush(store: Spool, settings: Settings, *, as_json: bool) -> int:
     gateway = Gateway(settings.endpoint, settings.api_key)
     batch_s = settings.deadline_s or BATCH_DEADLINE_S
+    if store.key_file is not None:
+        store.restore()
     report = drain(store, lambda batch: gateway.publish(batch, deadline=deadline_in(batch_s)), wait_s=DRAIN_LOCK_WAIT_S)
     state = status(store)
     shown: dict[str, Any] = {
         "sent": len(report.sent),
         "rejected": len(report.refused),
         "quarantined": report.quarantined,
+        "sealed_otherwise": report.sealed_otherwise,
         "waiting_events": state["waiting_events"],
         "problem": _problem(report),
     }
@@ -97,10 +127,16 @@ def _flush(store: Spool, settings: Settings, *, as_json: bool) -> int:
     if shown["problem"] is not None:
         say(f"hookbus spool: {shown['problem']}")
     if report.refused:
-        say(f"hookbus spool: what the gateway refused is kept in {store.folder}/rejected.jsonl")
+        say(f"hookbus spool: what the gateway refused is kept in {store.folder}/rejected.jsonl: hookbus spool rejected")
+    for key_id, count in report.sealed_otherwise.items():
+        say(
+            f"hookbus spool: {count} events are sealed with another key ({key_id}) and set aside; nothing is lost: "
+            "set HOOKBUS_SPOOL_KEY_FILE to that key and flush again"
+        )
     if isinstance(report.error, GatewayAwayError):
         return EXIT_AWAY
-    return EXIT_FAILED if report.error is not None or report.refused or report.busy else EXIT_DONE
+    faults = (report.error, report.refused, report.busy, report.sealed_otherwise)
+    return EXIT_FAILED if any(faults) else EXIT_DONE
 
 
 def _problem(report: DrainReport) -> str | None:

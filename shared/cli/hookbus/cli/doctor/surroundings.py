@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from hookbus.cli.doctor.findings import Finding, bad, good
-from hookbus.client import drain
+from hookbus.client import delivery, drain
 from hookbus.client.settings import Settings
-from hookbus.client.spool import FILE_MODE, Spool, SpoolError
+from hookbus.client.spool import FILE_MODE, SpoolError
 from hookbus.client.transport import TransportError, post
 
 PROBE_PATH: Final = "/otlp/v1/metrics"
@@ -60,8 +60,13 @@ def check_spool(settings: Settings) -> Finding:
         probe.touch(mode=FILE_MODE)
         probe.write_bytes(b"doctor")
         probe.unlink()
-        state = drain.status(Spool(settings.spool_dir))
-    except (OSError, SpoolError) as error:
+        store = delivery.open_spool(settings)
+        if store.key_file is not None:
+            store.sealer()
+        state = drain.status(store)
+    except SpoolError as error:
+        return bad("spool", str(error), "until then no event that has to wait is kept")
+    except OSError as error:
         return bad("spool", f"{folder} cannot be written: {error}", "make the folder yours and writable")
     held = sum(path.stat().st_size for path in folder.glob("*.seg"))
     if held >= state["bytes_max"] * SPOOL_FULL_SHARE:
@@ -73,7 +78,15 @@ def check_spool(settings: Settings) -> Finding:
             "were found damaged",
             f"look at rejected.jsonl and quarantine.bin in {folder}, then move them away",
         )
-    return good("spool", f"{folder}: {state['waiting_events']} events wait")
+    if state["sealed_otherwise"]:
+        keys = ", ".join(state["sealed_otherwise"])
+        return bad(
+            "spool",
+            f"{sum(state['sealed_otherwise'].values())} events are sealed with another key: {keys}",
+            "set HOOKBUS_SPOOL_KEY_FILE to that key and run: hookbus spool flush",
+        )
+    sealed = ", sealed" if store.key_file is not None else ""
+    return good("spool", f"{folder}: {state['waiting_events']} events wait{sealed}")
 
 
 def _check_clock(date: str | None) -> list[Finding]:

@@ -184,15 +184,15 @@ def _identifier(value: object) -> str | None:
 
 
 def _name(value: object) -> str | None:
-    return value[:NAME_CHARS_MAX] if isinstance(value, str) else None
+    return _without_nul(value[:NAME_CHARS_MAX]) if isinstance(value, str) else None
 
 
 def _description(value: object) -> str | None:
-    return value[:TEXT_CHARS_MAX] if isinstance(value, str) else None
+    return _without_nul(value[:TEXT_CHARS_MAX]) if isinstance(value, str) else None
 
 
 def _path(value: object) -> str | None:
-    return value if isinstance(value, str) and len(value) <= PATH_CHARS_MAX else None
+    return _without_nul(value) if isinstance(value, str) and len(value) <= PATH_CHARS_MAX else None
 
 
 def _tokens(value: object) -> int | None:
@@ -210,6 +210,11 @@ def _cost(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return f"{value:.6f}" if 0 <= value <= COST_USD_MAX else None
+
+
+def _without_nul(text: str) -> str:
+    """A NUL is no character to the services' database."""
+    return text.replace("\x00", "\ufffd")
 
 
 def _legal(text: str) -> str:
