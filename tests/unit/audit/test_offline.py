@@ -13,7 +13,7 @@ from hookbus.audit.inspection import FaultError, Record, check_record
 from hookbus.audit.note import Checkpoint, SignedNote, sign_text
 from hookbus.audit.receipt import ReceiptInvalidError, check_receipt, write_receipt
 from hookbus.audit.signing.files import load_key_file
-from hookbus.audit.tiles import TILE_WIDTH
+from hookbus.audit.tiles import TILE_WIDTH, LogTree, TileAddress, partial_addresses
 from hookbus.audit.tree import leaf_hash
 
 
@@ -161,7 +161,104 @@ def fork_with_the_stolen_key(log: PaperLog, parts: dict[str, bytes]) -> None:
     parts["checkpoints.jsonl"] += json.dumps(str(forged)).encode() + b"\n"
 
 
+def all_records(log: PaperLog) -> list[bytes]:
+    return [entry.record for entry in log.entries]
+
+
+def rebuilt(log: PaperLog, parts: dict[str, bytes], records: list[bytes]) -> None:
+    """The entries replaced and every tile recomputed, under the checkpoints as they were signed."""
+    for name in [name for name in parts if name.startswith("tile/")]:
+        del parts[name]
+    for number in range(-(-len(records) // TILE_WIDTH)):
+        rows = records[number * TILE_WIDTH : (number + 1) * TILE_WIDTH]
+        address = TileAddress(None, number, len(rows))
+        parts[f"tile/{address.path}"] = b"".join(len(record).to_bytes(2) + record for record in rows)
+    tree, tiles = LogTree().appended([leaf_hash(record) for record in records])
+    for tile in tiles:
+        parts[f"tile/{TileAddress(tile.level, tile.number).path}"] = tile.hashes
+    for address in partial_addresses(len(records)):
+        parts[f"tile/{address.path}"] = b"".join(tree.partial[address.level or 0])
+
+
+def drop_and_recompute(place: int) -> Doctor:
+    """One entry left out, all others moved up, every hash made to fit."""
+
+    def doctor(log: PaperLog, parts: dict[str, bytes]) -> None:
+        records = all_records(log)
+        del records[place]
+        rebuilt(log, parts, records)
+
+    return doctor
+
+
+def duplicate_and_recompute(log: PaperLog, parts: dict[str, bytes]) -> None:
+    records = all_records(log)
+    records[301] = records[300]
+    rebuilt(log, parts, records)
+
+
+def splice_and_recompute(log: PaperLog, parts: dict[str, bytes]) -> None:
+    """An entry of another log of the same age."""
+    other = PaperLog(log.folder)
+    other.append(400)
+    records = all_records(log)
+    records[300] = other.entries[300].record
+    rebuilt(log, parts, records)
+
+
+def flip_and_recompute(offset: int) -> Doctor:
+    """One bit of a record, every hash made to fit."""
+
+    def doctor(log: PaperLog, parts: dict[str, bytes]) -> None:
+        records = all_records(log)
+        changed = bytearray(records[300])
+        changed[offset] ^= 1
+        records[300] = bytes(changed)
+        rebuilt(log, parts, records)
+
+    return doctor
+
+
+def truncate_and_continue(log: PaperLog, parts: dict[str, bytes]) -> None:
+    """Back to an old checkpoint, and on from there with other entries."""
+    records = all_records(log)
+    rebuilt(log, parts, [*records[:303], *records[304:], records[303]])
+
+
+def sign_early_with_the_new_key(log: PaperLog, parts: dict[str, bytes]) -> None:
+    """The new key signs for a size of the old one's epoch: the right tree, but not the key to say so."""
+    private = load_key_file(log.folder / f"{log.log_id.hex()}.pem")
+    text = SignedNote.parse(log.notes[1]).text
+    forged = SignedNote(text, (sign_text(text, log.signer.verifier_key, private),))
+    parts["checkpoints.jsonl"] = parts["checkpoints.jsonl"].replace(
+        json.dumps(log.notes[1]).encode(), json.dumps(str(forged)).encode()
+    )
+
+
 DOCTORS: dict[str, Doctor] = {
+    "the first removed, recomputed": drop_and_recompute(0),
+    "a middle one removed, recomputed": drop_and_recompute(300),
+    "the last removed, recomputed": drop_and_recompute(-1),
+    "doubled, recomputed": duplicate_and_recompute,
+    "spliced, recomputed": splice_and_recompute,
+    **{
+        f"a bit of the {name}, recomputed": flip_and_recompute(offset)
+        for name, offset in {
+            "version": 0,
+            "algorithm": 1,
+            "stream": 2,
+            "log id": 4,
+            "index": 27,
+            "event": 28,
+            "time": 67,
+            "key id": 68,
+            "nonce": 84,
+            "ciphertext": 96,
+            "tag": -1,
+        }.items()
+    },
+    "taken back and continued": truncate_and_continue,
+    "signed by the key of another epoch": sign_early_with_the_new_key,
     "a bit of an entry": flip_entry,
     "swapped": swap_entries,
     "removed": drop_entry,
@@ -178,6 +275,7 @@ DOCTORS: dict[str, Doctor] = {
 @pytest.mark.parametrize("name", DOCTORS)
 def test_a_doctored_export_is_found_out(log: PaperLog, tmp_path: Path, name: str):
     parts = log.parts()
+    assert checked(tmp_path, log, parts).fault is None
     DOCTORS[name](log, parts)
     found = checked(tmp_path, log, parts)
     assert found.fault is not None, name
