@@ -107,14 +107,19 @@ def test_refreshing_in_a_loop_is_noted_and_alone_asks_nothing() -> None:
     assert evidence.risk < risk.FLAG_RISK
 
 
-def test_what_was_vouched_for_counts_no_more_and_other_clients_do() -> None:
+def test_the_client_that_was_vouched_for_is_compared_with_from_then_on() -> None:
     thief = Facts("203.0.113.9", "curl", ("user-agent", "accept"))
     suspected = person_risk.weighed(opened(), thief, NOW)
-    cleared = person_risk.vouched(suspected, NOW)
-    assert cleared.risk == risk.score(())
-    assert person_risk.weighed(cleared, thief, NOW).risk == risk.score(())
-    another = Facts("198.51.100.99", "Chrome on Windows", ("accept", "user-agent"))
-    assert person_risk.weighed(cleared, another, NOW).risk >= risk.ASK_RISK
+    confirmed = person_risk.vouched(suspected, HOME, NOW)
+    assert confirmed.risk == person_risk.weighed(confirmed, HOME, NOW).risk == risk.score(())
+    assert person_risk.weighed(confirmed, thief, NOW).risk >= risk.ASK_RISK, "the owner did not vouch for the thief"
+    moved = person_risk.vouched(suspected, thief, NOW)
+    assert person_risk.weighed(moved, thief, NOW).risk == risk.score(())
+    assert person_risk.weighed(moved, HOME, NOW).risk >= risk.ASK_RISK
+    revived = person_risk.vouched(suspected, None, NOW)
+    first = person_risk.weighed(revived, HOME, NOW)
+    assert first.risk == risk.score(())
+    assert person_risk.weighed(first, thief, NOW).risk >= risk.ASK_RISK
 
 
 def test_distances_and_journeys() -> None:

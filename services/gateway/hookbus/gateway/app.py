@@ -25,6 +25,7 @@ from hookbus.gateway.keys import KeySource
 from hookbus.gateway.openapi import openapi_document
 from hookbus.gateway.peers import Peers
 from hookbus.gateway.plain import PlainRoute
+from hookbus.gateway.presence import Presence
 from hookbus.gateway.rates import Limiter
 from hookbus.gateway.routes import (
     agents,
@@ -77,6 +78,7 @@ class Gateway:
             authenticator=Authenticator(
                 KeySource(self.broker, self.peers.rpc),
                 TokenChecker(self.broker, self.peers.rpc),
+                Presence(self.peers.rpc),
                 Limiter(settings.rate_limit_failures, "failed authentications from this address"),
                 key_limiter,
             ),
@@ -212,4 +214,12 @@ def main() -> None:
         assert gateway is not None
         return gateway.application(service)
 
-    run(NAME, settings, build, application, keep_alive_s=KEEP_ALIVE_S, is_edge=True)
+    run(
+        NAME,
+        settings,
+        build,
+        application,
+        keep_alive_s=KEEP_ALIVE_S,
+        is_edge=True,
+        trusted_proxies=settings.trusted_proxies,
+    )

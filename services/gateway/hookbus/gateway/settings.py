@@ -1,5 +1,6 @@
 """Settings of the gateway."""
 
+from ipaddress import ip_network
 from typing import Self
 
 from pydantic import model_validator
@@ -26,6 +27,10 @@ class GatewaySettings(ServiceSettings):
     """What becomes of doubt and of signs of injection: ``strict`` refuses, ``lenient`` asks a person about the one and
     tags the other. Unset: strict in production, lenient in development."""
 
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of the proxies in front: their ``X-Forwarded-For`` and ``X-Forwarded-Proto`` count, nobody
+    else's do."""
+
     rate_limit_per_key: str = "1200000/minute"
     """Events and calls of one API key. A bound on floods, not a quota: budgets are the quota."""
     rate_limit_per_agent: str = "600000/minute"
@@ -43,6 +48,13 @@ class GatewaySettings(ServiceSettings):
     def _rates_are_readable(self) -> Self:
         for text in (self.rate_limit_per_key, self.rate_limit_per_agent, self.rate_limit_failures):
             parse_rate(text)
+        return self
+
+    @model_validator(mode="after")
+    def _proxies_are_named(self) -> Self:
+        for proxy in self.trusted_proxies:
+            if ip_network(proxy).prefixlen == 0:
+                raise ValueError("trusted_proxies must name proxies, not everybody")
         return self
 
     @model_validator(mode="after")

@@ -59,6 +59,10 @@ class TokenHolder:
     sid: str
     scopes: frozenset[KeyScope]
     must_change_password: bool
+    confirm_required: bool
+    """The session looks like another client's: its password must be given again before anything else works."""
+    epoch: int
+    expires_at: datetime
 
 
 def looks_like_token(credential: str) -> bool:
@@ -146,7 +150,23 @@ class TokenChecker:
             raise TokenRefusedError("the session has ended")
         if type(epoch) is not int or epoch != record.epoch or claims.get("sub") != record.username:
             raise TokenRefusedError("the access token is from before the password was changed")
-        return TokenHolder(record.username, record.sid, SCOPES_BY_ROLE[record.role], record.must_change_password)
+        return _holder(record, datetime.fromtimestamp(expires_s, UTC))
+
+    async def lives(self, holder: TokenHolder) -> bool:
+        """Whether a token that was checked still lets its holder do what it did then.
+
+        Raises:
+            ProblemError: ``unavailable`` when it cannot be checked.
+        """
+        now = self._now()
+        record = await self._records.get(holder.sid) or await self._unknown.get(holder.sid)
+        if record is None or record.ended or min(record.expires_at, holder.expires_at) <= now:
+            return False
+        return _holder(record, holder.expires_at) == holder
+
+    def forget(self, sid: str) -> None:
+        """Ask for the state of a session again at its next use."""
+        self._records.forget(sid)
 
     async def _claims(self, token: str) -> dict[str, Any]:
         try:
@@ -172,3 +192,15 @@ class TokenChecker:
             if error.problem.code is ProblemCode.NOT_FOUND:
                 return None
             raise
+
+
+def _holder(record: PersonSessionRecord, expires_at: datetime) -> TokenHolder:
+    return TokenHolder(
+        record.username,
+        record.sid,
+        SCOPES_BY_ROLE[record.role],
+        record.must_change_password,
+        record.confirm_required,
+        record.epoch,
+        expires_at,
+    )

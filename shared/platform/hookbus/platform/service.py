@@ -20,6 +20,10 @@ from hookbus.platform.telemetry import Telemetry
 
 HTTP_KEEP_ALIVE_S: Final = 75
 HTTP_BACKLOG_MAX: Final = 2_048
+WEBSOCKET_MESSAGE_BYTES_MAX: Final = 16 * 1024
+"""Of one message from a client: a credential fits. A longer one closes the connection (1009) before it is held."""
+WEBSOCKET_PING_INTERVAL_S: Final = 20.0
+WEBSOCKET_PING_TIMEOUT_S: Final = 20.0
 TASK_RESTART_WAIT_S: Final = 1.0
 CONNECTION_WATCH_INTERVAL_S: Final = 1.0
 
@@ -100,6 +104,7 @@ def run(
     *,
     keep_alive_s: int = HTTP_KEEP_ALIVE_S,
     is_edge: bool = False,
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Run one service until SIGTERM or SIGINT.
 
@@ -110,6 +115,8 @@ def run(
         application: makes the HTTP application; by default only the probes and ``/metrics``. It must run
             :func:`running` as its lifespan.
         keep_alive_s: how long an idle HTTP connection stays open.
+        trusted_proxies: addresses and networks whose forwarding headers say where a request came from; of all others
+            they are ignored.
         is_edge: whether callers from outside reach it (see :class:`hookbus.platform.telemetry.Telemetry`).
     """
     logs.configure(name, settings.log_level)
@@ -128,6 +135,14 @@ def run(
             access_log=False,
             server_header=False,
             date_header=True,
+            # Said explicitly: uvicorn's own default believes whoever calls from this machine, and the environment.
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
+            ws="websockets-sansio",
+            ws_max_size=WEBSOCKET_MESSAGE_BYTES_MAX,
+            ws_ping_interval=WEBSOCKET_PING_INTERVAL_S,
+            ws_ping_timeout=WEBSOCKET_PING_TIMEOUT_S,
+            ws_per_message_deflate=False,
             timeout_keep_alive=keep_alive_s,
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
             backlog=HTTP_BACKLOG_MAX,

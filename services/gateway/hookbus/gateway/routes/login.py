@@ -7,10 +7,8 @@ from pydantic import Field
 
 from hookbus.contracts.fields import WireModel
 from hookbus.contracts.people import (
-    ADDRESS_CHARS_MAX,
     LOGIN_NAME_CHARS_MAX,
-    USER_AGENT_CHARS_MAX,
-    ClientFacts,
+    ConfirmRequest,
     Credential,
     JwksReply,
     LoginRequest,
@@ -26,7 +24,9 @@ from hookbus.contracts.people import (
     UserView,
 )
 from hookbus.contracts.problems import STATUS_BY_CODE, TITLE_BY_CODE, ProblemCode, ProblemError
+from hookbus.gateway.auth import check_settled
 from hookbus.gateway.calls import StateOf, body, describes
+from hookbus.gateway.clients import client_facts
 from hookbus.gateway.problems import MEDIA_TYPE as MEDIA_TYPE_PROBLEM
 from hookbus.gateway.state import State, state_of
 from hookbus.gateway.tokens import TokenHolder
@@ -71,6 +71,13 @@ class PasswordBody(WireModel):
     new_password: Password = Field(repr=False)
 
 
+class ConfirmBody(WireModel):
+    """The password once more, and the one-time code where the user has set one up."""
+
+    password: Password = Field(repr=False)
+    totp: OneTimeCode | None = None
+
+
 class CodeBody(WireModel):
     """A code of the authenticator application."""
 
@@ -83,8 +90,7 @@ async def _person(request: Request) -> TokenHolder:
 
 async def _settled_person(request: Request) -> TokenHolder:
     holder = await _person(request)
-    if holder.must_change_password:
-        raise ProblemError(ProblemCode.FORBIDDEN, "change the one-time password first")
+    check_settled(holder)
     return holder
 
 
@@ -99,7 +105,7 @@ async def login(
     """Open a session. A wrong name and a wrong password are answered alike."""
     address = state.authenticator.check_attempts(request)
     ask = LoginRequest(
-        username=wanted.username, password=wanted.password, totp=wanted.totp, client=_client(request, address)
+        username=wanted.username, password=wanted.password, totp=wanted.totp, client=client_facts(request)
     )
     return await _counted(state, address, "login", ask)
 
@@ -110,7 +116,7 @@ async def refresh(
 ) -> TokensReply:
     """A new access token, and the refresh token's successor. A replaced token that comes again ends the session."""
     address = state.authenticator.check_attempts(request)
-    ask = RefreshRequest(refresh_token=shown.refresh_token, client=_client(request, address))
+    ask = RefreshRequest(refresh_token=shown.refresh_token, client=client_facts(request))
     return await _counted(state, address, "refresh", ask)
 
 
@@ -130,9 +136,20 @@ async def password(
         sid=person.sid,
         current_password=change.current_password,
         new_password=change.new_password,
-        client=_client(request, address),
+        client=client_facts(request),
     )
     return await _counted(state, address, "password", ask)
+
+
+@router.post("/api/v1/session/confirm", openapi_extra=describes(ConfirmBody) | OWN)
+async def confirm(
+    request: Request, state: StateOf, person: Person, proof: Annotated[ConfirmBody, Depends(body(ConfirmBody))]
+) -> TokensReply:
+    """Give the password again, where the session looks like another client's. It goes on under the tokens of the
+    answer; whoever holds an older one is out."""
+    address = state.authenticator.check_attempts(request)
+    ask = ConfirmRequest(sid=person.sid, password=proof.password, totp=proof.totp, client=client_facts(request))
+    return await _counted(state, address, "confirm", ask)
 
 
 @router.post("/api/v1/session/totp", openapi_extra=OWN)
@@ -161,11 +178,6 @@ async def totp_remove(
 async def jwks(state: StateOf) -> JwksReply:
     """The public keys of access tokens (RFC 7517)."""
     return await state.authenticator.tokens.keys.document()
-
-
-def _client(request: Request, address: str) -> ClientFacts:
-    agent = request.headers.get("user-agent", "")
-    return ClientFacts(address=address[:ADDRESS_CHARS_MAX], user_agent=agent[:USER_AGENT_CHARS_MAX])
 
 
 async def _counted(state: State, address: str, method: str, ask: WireModel) -> TokensReply:

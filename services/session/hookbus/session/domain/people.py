@@ -82,6 +82,10 @@ class PersonSession:
     """Who ended it, where its person did not."""
     end_reason: str | None = None
 
+    def lives(self, now: datetime) -> bool:
+        """Whether it has neither ended nor expired."""
+        return self.ended_at is None and self.expires_at > now
+
     def view(self, now: datetime, signals: Iterable[Signal] = ()) -> SessionView:
         """The session in the form of an agent's: ``user:<name>`` stands for the agent. One that was ended for its
         person, by somebody else or for its risk, is killed."""

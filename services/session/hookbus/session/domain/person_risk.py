@@ -1,4 +1,4 @@
-"""Evidence against a person's session: what the gateway saw of their client, against what it saw at the login.
+"""Evidence against a person's session: what the gateway sees of their client, against the client they logged in with.
 
 A change of network, an upgraded browser and both at once stay far below a question. A stolen token in another client
 on another network is asked for the password, and with an impossible journey on top the session ends.
@@ -41,8 +41,8 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known against one session. ``baseline`` is its login; ``confirm_since`` when its password was first
-    asked for again."""
+    """What is known against one session. ``baseline`` is the client its password was last given in, empty where the
+    next client is taken for it; ``confirm_since`` when its password was first asked for again."""
 
     sid: str
     username: str
@@ -61,10 +61,15 @@ def weighed(
     """The evidence after a client was seen. ``refreshed``: it rotated a token; ``more``: what else was found."""
     refreshes = known.refreshes.counted(at, 1) if refreshed else known.refreshes
     placed = None if seen.place is None else Placed(seen.place, at)
-    found = (*changes(known.baseline, seen, at), *travel(known.placed, placed, at), *_burst(refreshes, at), *more)
-    signals = risk.merge(risk.aged(known.signals, at), found)
+    baseline = known.baseline if known.baseline.address else seen
+    found = (*changes(baseline, seen, at), *travel(known.placed, placed, at), *_burst(refreshes, at), *more)
+    # Nobody vouches for another client for good: what was cleared stands again where it is seen again.
+    names = {(signal.code, signal.key) for signal in found}
+    kept = (s for s in risk.aged(known.signals, at) if s.cleared_at is None or (s.code, s.key) not in names)
+    signals = risk.merge(kept, found)
     return replace(
         known,
+        baseline=baseline,
         last_seen_at=max(known.last_seen_at, at),
         placed=placed or known.placed,
         refreshes=refreshes,
@@ -73,10 +78,12 @@ def weighed(
     )
 
 
-def vouched(known: Evidence, at: datetime) -> Evidence:
-    """The evidence after the person gave their password again, or an administrator vouched for them."""
+def vouched(known: Evidence, client: Facts | None, at: datetime) -> Evidence:
+    """The evidence after the person gave their password again in ``client``, which is the one to compare with from now
+    on. None: an administrator vouched for whichever client comes next."""
     signals = risk.cleared(known.signals, at)
-    return replace(known, signals=signals, risk=risk.score(signals), confirm_since=None)
+    baseline = client if client is not None else Facts()
+    return replace(known, baseline=baseline, signals=signals, risk=risk.score(signals), confirm_since=None)
 
 
 def changes(baseline: Facts, seen: Facts, at: datetime) -> tuple[Signal, ...]:

@@ -27,10 +27,10 @@ from hookbus.contracts.people import (
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.session import security_events
-from hookbus.session.domain import passwords, people, refresh, risk
+from hookbus.session.domain import passwords, people, risk
 from hookbus.session.domain.people import User
 from hookbus.session.people import totp
-from hookbus.session.people.logins import Logins
+from hookbus.session.people.logins import Logins, reissued
 from hookbus.session.people.parts import Parts
 from hookbus.session.repository import person_sessions, users
 
@@ -165,19 +165,10 @@ class Accounts:
             await users.save(connection, user)
             others = [sid for sid in live if sid != request.sid]
             await person_sessions.end(connection, others, at=now, reason="the password was changed")
-            generation = own.session.generation + 1
-            text = refresh.mint(request.sid, generation, parts.random_bytes(refresh.SECRET_BYTES), parts.vault.pepper)
-            session = replace(
-                own.session,
-                epoch=user.epoch,
-                generation=generation,
-                current_sha256=refresh.digest(text),
-                previous_sha256=None,
-                rotated_at=now,
-            )
+            session, text = reissued(parts, own.session, user.epoch, now)
             if not await person_sessions.rotate(connection, session, before=own.session.generation):
                 raise ProblemError(ProblemCode.UNAUTHENTICATED, "the session has ended")
-            await parts.watch.vouch(connection, request.sid, now)
+            await parts.watch.vouch(connection, request.sid, request.client, now)
             await person_sessions.unsync(connection, request.sid)
             await security_events.about_person(
                 connection, security_events.PASSWORD_CHANGED, user.username, now, ended=len(others)

@@ -1,8 +1,8 @@
 """Logins, refreshes and their end: what ``rpc.session.login``, ``refresh``, ``logout`` and ``jwks`` answer."""
 
 import asyncio
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -269,6 +269,21 @@ class Logins:
             session=session.sid,
             must_change_password=must_change_password,
         )
+
+
+def reissued(parts: Parts, session: PersonSession, epoch: int, now: datetime) -> tuple[PersonSession, str]:
+    """A session under new tokens of another epoch, and its refresh token. Whatever it had before is dead."""
+    generation = session.generation + 1
+    text = refresh.mint(session.sid, generation, parts.random_bytes(refresh.SECRET_BYTES), parts.vault.pepper)
+    after = replace(
+        session,
+        epoch=epoch,
+        generation=generation,
+        current_sha256=refresh.digest(text),
+        previous_sha256=None,
+        rotated_at=now,
+    )
+    return after, text
 
 
 def no_session(sid: str) -> ProblemError:

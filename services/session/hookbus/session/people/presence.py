@@ -1,13 +1,21 @@
 """People's sessions while they last: seen in a client, confirmed, vouched for, shown."""
 
-from hookbus.contracts.people import ConfirmRequest, PersonSeenRequest, PersonSessionRecord, PersonSessionRequest
+from dataclasses import replace
+
+from hookbus.contracts.people import (
+    ConfirmRequest,
+    PersonSeenRequest,
+    PersonSessionRecord,
+    PersonSessionRequest,
+    TokensReply,
+)
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import SessionView
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.session import security_events
-from hookbus.session.people.logins import Logins, no_session
+from hookbus.session.people.logins import Logins, no_session, reissued
 from hookbus.session.people.parts import Parts
-from hookbus.session.repository import person_evidence, person_sessions
+from hookbus.session.repository import person_evidence, person_sessions, users
 
 
 class Presence:
@@ -35,7 +43,7 @@ class Presence:
             if found is None:
                 raise no_session(request.sid)
             before = found.record()
-            if not before.ended and before.expires_at > now:
+            if found.session.lives(now):
                 await parts.watch.weigh(connection, request.sid, request.client, now)
             after = await person_sessions.find(connection, request.sid)
         assert after is not None
@@ -43,8 +51,9 @@ class Presence:
             await parts.bring(request.sid)
         return after.record()
 
-    async def confirm(self, request: ConfirmRequest) -> PersonSessionRecord:
-        """The person gives their password again: what stands against the session is cleared.
+    async def confirm(self, request: ConfirmRequest) -> TokensReply:
+        """The person gives their password again: what stands against the session is cleared, and every token it had
+        until now is dead, so that whoever holds a copy is out.
 
         Raises:
             ProblemError: ``unauthenticated``, ``rate_limited``, ``not_found``, ``unavailable``.
@@ -52,19 +61,28 @@ class Presence:
         parts = self._parts
         record = await self._logins.lookup(PersonSessionRequest(sid=request.sid))
         async with parts.hasher.turn():
-            await self._logins.prove(record.username, request.password, request.totp, request.client)
+            proof = await self._logins.prove(record.username, request.password, request.totp, request.client)
         now = parts.now()
         async with parts.begin() as connection:
+            user = await users.lock(connection, record.username)
             found = await person_sessions.lock(connection, request.sid)
-            if found is None or found.session.ended_at is not None or found.session.expires_at <= now:
+            changed = user is None or user.password_hash != proof.user.password_hash or user.disabled_at is not None
+            if user is None or found is None or changed or not found.session.lives(now):
+                raise ProblemError(ProblemCode.UNAUTHENTICATED, "the session has ended")
+            # The user's epoch moves along: no later one of this session may equal an older one.
+            user = replace(user, epoch=user.epoch + 1)
+            await users.save(connection, user)
+            session, text = reissued(parts, found.session, user.epoch, now)
+            if not await person_sessions.rotate(connection, session, before=found.session.generation):
                 raise ProblemError(ProblemCode.UNAUTHENTICATED, "the session has ended")
             await parts.watch.weigh(connection, request.sid, request.client, now, confirmed=True)
-            await parts.watch.vouch(connection, request.sid, now)
+            await parts.watch.vouch(connection, request.sid, request.client, now)
+            await person_sessions.unsync(connection, request.sid)
             await security_events.about_person(
                 connection, security_events.PERSON_CONFIRMED, record.username, now, person_session=request.sid
             )
         await parts.bring(request.sid)
-        return await self._logins.lookup(PersonSessionRequest(sid=request.sid))
+        return self._logins.tokens(session, text, must_change_password=found.must_change_password)
 
     async def revive(self, sid: str, *, actor: str, reason: str) -> SessionView:
         """An administrator vouches for a live session: what stands against it is cleared. One that ended stays so.
@@ -77,9 +95,9 @@ class Presence:
             found = await person_sessions.lock(connection, sid)
             if found is None:
                 raise no_session(sid)
-            if found.session.ended_at is not None or found.session.expires_at <= now:
+            if not found.session.lives(now):
                 raise ProblemError(ProblemCode.CONFLICT, "a person's session that ended stays so: log in again")
-            await parts.watch.vouch(connection, sid, now)
+            await parts.watch.vouch(connection, sid, None, now)
             await security_events.about_person(
                 connection,
                 security_events.SESSION_REVIVED,

@@ -80,12 +80,14 @@ class Watch:
             return Standing.ENDED
         return Standing.CONFIRM if after.confirm_since is not None else Standing.GOOD
 
-    async def vouch(self, connection: AsyncConnection, sid: str, at: datetime) -> None:
-        """Clear what stands against a session: its person, or an administrator, has answered for it."""
+    async def vouch(self, connection: AsyncConnection, sid: str, client: ClientFacts | None, at: datetime) -> None:
+        """Clear what stands against a session: its person answered for it in ``client``, or an administrator for
+        whichever client comes next."""
         before = await person_evidence.read(connection, sid)
-        after = person_risk.vouched(before, at)
-        if after != before:
-            await person_evidence.save(connection, after, address=None)
+        facts = None if client is None else self.facts(client)
+        after = person_risk.vouched(before, facts, at)
+        await person_evidence.save(connection, after, address=None if facts is None else facts.address)
+        if risk.moved(before.signals, after.signals):
             await self._tell(connection, after, self.thresholds.level(after.risk), at)
 
     async def _tell(self, connection: AsyncConnection, after: Evidence, level: Level, at: datetime) -> None:

@@ -23,6 +23,7 @@ _SIGNALS: Final = text("""
 """)
 _SAVE: Final = text("""
     UPDATE session.person_sessions SET
+        address = :address, user_agent_family = :user_agent_family, header_names = CAST(:header_names AS text[]),
         last_address = coalesce(CAST(:last_address AS text), last_address), last_seen_at = :last_seen_at,
         place_name = :place_name, place_latitude = :place_latitude, place_longitude = :place_longitude,
         placed_at = :placed_at, pace = CAST(:pace AS jsonb), risk = :risk,
@@ -69,6 +70,9 @@ async def save(connection: AsyncConnection, evidence: Evidence, *, address: str 
         _SAVE,
         {
             "sid": evidence.sid,
+            "address": evidence.baseline.address,
+            "user_agent_family": evidence.baseline.user_agent,
+            "header_names": list(evidence.baseline.headers),
             "last_address": address,
             "last_seen_at": evidence.last_seen_at,
             "place_name": None if placed is None else placed.place.name,

@@ -68,8 +68,8 @@ _UP = (
 
 _GRANTS = (
     """
-    GRANT UPDATE (header_names, last_address, last_seen_at, place_name, place_latitude, place_longitude, placed_at,
-        pace, risk, confirm_since, ended_by) ON session.person_sessions TO hookbus_session
+    GRANT UPDATE (user_agent_family, header_names, last_address, last_seen_at, place_name, place_latitude,
+        place_longitude, placed_at, pace, risk, confirm_since, ended_by) ON session.person_sessions TO hookbus_session
     """,
     "GRANT SELECT, INSERT, UPDATE ON session.person_signals TO hookbus_session",
     # What was assessed is written once; old rows leave.
