@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MEMBERS := shared/contracts shared/platform shared/client shared/cli \
-	services/gateway services/budget services/session services/audit deploy/embedded
+	services/gateway services/budget services/session services/audit deploy/embedded deploy/jobs
+# Each has a container image, and in deploy/locks the pins of what it holds.
+IMAGES := gateway budget session audit jobs
 STAMP := $(VENV)/.set-up
 # uv trusts the system's certificates, as pip and a company's own authority need it to.
 export UV_SYSTEM_CERTS := 1
@@ -48,6 +50,8 @@ bench: setup ## measure, as ratios against references taken in the same run
 lock: ## resolve the pins anew (needs a set-up environment)
 	$(BIN)/uv lock --quiet --upgrade
 	$(BIN)/uv export --quiet --frozen --format requirements-txt --no-emit-workspace --all-groups --no-annotate --no-header -o requirements.lock
+	for image in $(IMAGES); do $(BIN)/uv export --quiet --frozen --format requirements-txt --no-emit-workspace --no-dev --no-annotate --no-header --package hookbus-$$image -o deploy/locks/$$image.lock; done
+	$(BIN)/uv export --quiet --frozen --format requirements-txt --only-group build --no-annotate --no-header -o deploy/locks/build.lock
 	awk '/^[a-zA-Z0-9]/ {keep = /^uv==/} keep' requirements.lock > bootstrap.lock
 
 clean: ## remove the virtual environment and all caches

