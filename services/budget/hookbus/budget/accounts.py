@@ -111,7 +111,7 @@ class Account:
     ``subagents`` is how many subagents a session has started, and 1 for a subagent that was counted as started.
     """
 
-    __slots__ = ("_rolled_until_us", "changed", "config", "held", "last_at_us", "spent", "starts_us", "subagents")
+    __slots__ = ("changed", "config", "held", "last_at_us", "rolled_until_us", "spent", "starts_us", "subagents")
 
     def __init__(
         self,
@@ -129,12 +129,12 @@ class Account:
         self.spent = spent if spent is not None else [0] * len(SLOTS)
         self.subagents = 0
         self.changed = False
-        self._rolled_until_us = 0
+        self.rolled_until_us = 0
 
     def roll(self, calendar: Calendar, at_us: int) -> None:
         """Open the windows around ``at_us``. A window only ever moves forward, so a clock that steps back or two
         writers at an edge open it once."""
-        if at_us < self._rolled_until_us:
+        if at_us < self.rolled_until_us:
             return
         until_us: int | None = None
         for window in CALENDAR_WINDOWS:
@@ -145,7 +145,7 @@ class Account:
                 if start_us > self.starts_us[slot]:
                     self.starts_us[slot] = start_us
                     self.spent[slot] = 0
-        self._rolled_until_us = until_us or 0
+        self.rolled_until_us = until_us or 0
 
     def spend(self, counts: tuple[int, int], effective_at_us: int) -> None:
         """Count what was spent at ``effective_at_us`` in every window that holds that moment."""

@@ -1,6 +1,8 @@
 """Wiring of the budget service: the one place where its parts meet."""
 
+import gc
 import sys
+from typing import Final
 
 from hookbus.budget.admin import Administration
 from hookbus.budget.directory import Directory
@@ -40,6 +42,9 @@ from hookbus.platform.service import Service, run
 from hookbus.platform.settings import EXIT_CODE_BAD_SETTINGS, load
 
 NAME = "budget"
+GC_OBJECTS_MIN: Final = 50_000
+"""New objects before the collector looks for cycles among them. What a request makes is free again when it is answered;
+at the default of 700 the search took a tenth of the time."""
 
 
 def build(settings: BudgetSettings, prices: PriceList) -> Service:
@@ -65,9 +70,9 @@ def build(settings: BudgetSettings, prices: PriceList) -> Service:
     server.method("reset", ResetRequest, queries.reset)
     server.method("projects", ProjectsRequest, reports.projects)
     server.method("drift", DriftRequest, reports.drift)
-    server.method("check", ReserveRequest, operations.check)
-    server.method("reserve", ReserveRequest, operations.check)
-    server.method("deduct", DeductRequest, operations.deduct)
+    server.method("check", ReserveRequest, operations.check_text)
+    server.method("reserve", ReserveRequest, operations.check_text)
+    server.method("deduct", DeductRequest, operations.deduct_text)
     server.method("release", ReleaseRequest, operations.release)
     server.method("extend", ExtendRequest, operations.extend)
     subscribe_batches(broker, BUDGET_HOOKS, EventHandler(writer, prices).handle)
@@ -75,10 +80,14 @@ def build(settings: BudgetSettings, prices: PriceList) -> Service:
         name=NAME,
         broker=broker,
         checks=(bus_check(broker), consumer_check(broker, BUDGET_HOOKS), Check("postgres", database.ping)),
-        on_start=(server.start,),
+        on_start=(server.start, _collect_seldom),
         on_stop=(database.close, writer.close),
         tasks=(keeper.sweep, keeper.purge, keeper.relay),
     )
+
+
+async def _collect_seldom() -> None:
+    gc.set_threshold(GC_OBJECTS_MIN)
 
 
 def main() -> None:

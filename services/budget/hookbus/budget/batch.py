@@ -57,6 +57,7 @@ class Batch:
         self.holds: dict[UUID, Hold] = {}
         self.by_operation: defaultdict[tuple[int, str], list[Hold]] = defaultdict(list)
         # A clock that stepped back must not put a row before one that is already written.
+        self._rolled: dict[Chain, tuple[list[Account], int]] = {}
         self._at_us = max([clock_us, *(account.last_at_us + 1 for account in accounts.values())])
         for hold in holds:
             self.know(hold)
@@ -67,11 +68,14 @@ class Batch:
         return self._at_us
 
     def rolled(self, chain: Chain, at_us: int) -> list[Account]:
-        """The accounts of a chain from the leaf up, their windows open at ``at_us``."""
-        accounts = [self.accounts[account] for account in chain.ids()]
-        for account in accounts:
-            account.roll(self.calendar, at_us)
-        return accounts
+        """The accounts of a chain from the leaf up, their windows open at ``at_us``. Not to be changed."""
+        known = self._rolled.get(chain)
+        if known is None or at_us >= known[1]:
+            accounts = [self.accounts[account] for account in chain.ids()]
+            for account in accounts:
+                account.roll(self.calendar, at_us)
+            known = self._rolled[chain] = accounts, min(account.rolled_until_us for account in accounts)
+        return known[0]
 
     def _touch(self, chain: Chain, at_us: int) -> list[Account]:
         accounts = self.rolled(chain, at_us)

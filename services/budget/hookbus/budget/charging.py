@@ -1,6 +1,5 @@
 """Charges: what was spent is always recorded, once, and ends the hold it was reserved under."""
 
-from dataclasses import replace
 from typing import Final
 
 from hookbus.budget.accounts import Chain
@@ -48,7 +47,7 @@ def charge(batch: Batch, command: Charge, chain: Chain) -> Closed:
         return batch.done(chain, at_us, ZERO, Outcome.CLOSED)
     detail: dict[str, str | int | bool] | None = {"hold_state": hold.state.value} if hold is not None else None
     batch.spend(chain, command.amounts, at_us, at_us)
-    batch.write(_charge_row(command, chain, Operation.CHARGE, at_us, hold=hold, detail=detail))
+    batch.write(_charge_row(command, chain, Operation.CHARGE, at_us, spent=command.amounts, hold=hold, detail=detail))
     _remember_request(batch, command, chain, command.amounts, at_us)
     return batch.done(chain, at_us, command.amounts)
 
@@ -72,8 +71,10 @@ def _settle(batch: Batch, command: Charge, hold: Hold, at_us: int) -> Closed:
         if hold.tool is not None:
             batch.learn(hold.chain.agent, hold.tool, spent)
     over = spent.tokens > held.tokens or spent.usd_micros > held.usd_micros
-    row = _charge_row(command, hold.chain, operation, at_us, hold=hold, detail={"overrun": True} if over else None)
-    batch.write(replace(row, held=ZERO - held))
+    detail: dict[str, str | int | bool] | None = {"overrun": True} if over else None
+    batch.write(
+        _charge_row(command, hold.chain, operation, at_us, spent=spent, held=ZERO - held, hold=hold, detail=detail)
+    )
     _remember_request(batch, command, hold.chain, spent, at_us)
     return batch.done(hold.chain, at_us, spent)
 
@@ -88,9 +89,11 @@ def _correct(batch: Batch, command: Charge, chain: Chain, at_us: int) -> Closed:
         return batch.done(chain, at_us, known.amounts, Outcome.DUPLICATE)
     difference = command.amounts - known.amounts
     batch.spend(known.chain, difference, at_us, known.effective_at_us)
-    row = _charge_row(command, known.chain, Operation.CORRECT, at_us)
-    batch.write(replace(row, spent=difference, effective_at_us=known.effective_at_us))
-    batch.requests[key] = replace(known, rank=rank, amounts=command.amounts)
+    row = _charge_row(
+        command, known.chain, Operation.CORRECT, at_us, spent=difference, effective_at_us=known.effective_at_us
+    )
+    batch.write(row)
+    batch.requests[key] = RequestRecord(rank, command.amounts, known.chain, known.effective_at_us)
     batch.requests_changed.add(key)
     return batch.done(known.chain, at_us, command.amounts)
 
@@ -123,16 +126,20 @@ def _charge_row(
     operation: Operation,
     at_us: int,
     *,
+    spent: Amounts,
+    held: Amounts = ZERO,
+    effective_at_us: int | None = None,
     hold: Hold | None = None,
     detail: dict[str, str | int | bool] | None = None,
 ) -> Row:
     return Row(
         at_us,
-        at_us,
+        at_us if effective_at_us is None else effective_at_us,
         operation,
         command.place.agent,
         chain,
-        spent=command.amounts or ZERO,
+        spent=spent,
+        held=held,
         dedupe_key=command.dedupe_key,
         event_id=command.event_id,
         hold=hold.id if hold else None,

@@ -1,7 +1,11 @@
-"""What the ledger is asked to do, what it answers, and the rows it writes."""
+"""What the ledger is asked to do, what it answers, and the rows it writes.
+
+What is made for every operation is a named tuple: a frozen dataclass takes five times as long to make.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from hookbus.budget.accounts import Chain, LimitState, Place
@@ -74,8 +78,7 @@ class Pricing:
 NO_PRICING = Pricing()
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(NamedTuple):
     """May this operation go ahead; if ``hold``, take its estimate. An absent estimate is None."""
 
     place: Place
@@ -93,8 +96,7 @@ class Reserve:
         return f"reserve:{self.event_id}" if self.hold and self.event_id else None
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """Record what was spent. Settles the hold that ``reservation`` names, or the oldest open one of
     ``operation_id``; ``amounts`` of None means that the operation is over and reported nothing."""
 
@@ -139,8 +141,7 @@ class Expire:
 Command = Reserve | Charge | Release | Extend | Expire
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(NamedTuple):
     """The answer to :class:`Reserve`."""
 
     allowed: bool
@@ -153,8 +154,7 @@ class Reserved:
     outcome: Outcome = Outcome.DONE
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """The answer to the other commands: what was counted, and how it met the ledger."""
 
     outcome: Outcome
@@ -167,8 +167,7 @@ class Closed:
 Answer = Reserved | Closed
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A row that is already in the ledger, found by its dedupe key."""
 
     agent: int
@@ -177,8 +176,7 @@ class Recorded:
     hold: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of the ledger. Sums of ``spent`` and ``held`` over an account's rows are its balance; ``spent`` counts
     in the windows that hold ``effective_at_us``, which differs from ``at_us`` only in corrections."""
 

@@ -23,6 +23,9 @@ class Directory:
         self._default_rules = tuple(default_rules)
         self._ids: dict[AccountKey, int] = {}
         self._configs: dict[int, AccountConfig] = {}
+        self._chains: dict[Place, Chain] = {}
+        self.moves = 0
+        """Grows when any account was found to lie elsewhere: what :meth:`chain` said before may no longer hold."""
 
     @property
     def default_rules(self) -> tuple[LimitRule, ...]:
@@ -40,13 +43,19 @@ class Directory:
     def learn(self, configs: Iterable[AccountConfig]) -> None:
         """Remember what was read under lock."""
         for config in configs:
+            known = self._configs.get(config.id)
             self._configs[config.id] = config
+            if known is not None and known.parent != config.parent:
+                self._chains.clear()
+                self.moves += 1
 
     def trim(self) -> None:
         """Forget everything once it is too much. Not between :meth:`know` and :meth:`chain`."""
         if len(self._ids) > ACCOUNTS_REMEMBERED_MAX:
             self._ids.clear()
             self._configs.clear()
+        if len(self._chains) > ACCOUNTS_REMEMBERED_MAX or not self._ids:
+            self._chains.clear()
 
     async def know(self, connection: Connection, places: Collection[Place]) -> None:
         """Remember every account of ``places``, making those that do not exist, level by level from the top."""
@@ -70,6 +79,12 @@ class Directory:
     def chain(self, place: Place) -> Chain:
         """The accounts of a known place. The project or team an agent was put in binds it; an agent in none is counted
         in the project its operation names."""
+        known = self._chains.get(place)
+        if known is None:
+            known = self._chains[place] = self._find_chain(place)
+        return known
+
+    def _find_chain(self, place: Place) -> Chain:
         agent = self._agent(place)
         above = self._configs[agent].parent
         project: int | None = None
@@ -94,6 +109,8 @@ class Directory:
 
     def knows(self, place: Place) -> bool:
         """Whether :meth:`chain` can answer without the database."""
+        if place in self._chains:
+            return True
         keys = (
             AccountKey(ScopeKind.AGENT, place.agent),
             AccountKey(ScopeKind.PROJECT, place.project) if place.project is not None else None,

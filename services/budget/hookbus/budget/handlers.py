@@ -11,6 +11,7 @@ from hookbus.budget.pricing import PriceList, TokenCounts
 from hookbus.budget.queries import Queries
 from hookbus.budget.views import remaining_view
 from hookbus.budget.windows import to_datetime
+from hookbus.budget.wire import deduct_reply, reserve_reply
 from hookbus.budget.writer import LedgerWriter
 from hookbus.contracts.budget import (
     Deducted,
@@ -38,6 +39,36 @@ class OperationHandlers:
         self._prices = prices
 
     async def check(self, request: ReserveRequest) -> ReserveReply:
+        """See :meth:`reserve`."""
+        answer = await self.reserve(request)
+        return ReserveReply(
+            allowed=answer.allowed,
+            reason=answer.reason,
+            code=answer.code,
+            agent_id=request.agent_id,
+            remaining=remaining_view(answer.remaining),
+            reservation=str(answer.reservation) if answer.reservation is not None else None,
+            mode=answer.mode,
+        )
+
+    async def check_text(self, request: ReserveRequest) -> bytes:
+        """:meth:`check` as JSON text."""
+        return reserve_reply(request.agent_id, await self.reserve(request))
+
+    async def deduct(self, request: DeductRequest) -> DeductReply:
+        """See :meth:`charge`."""
+        answer = await self.charge(request)
+        return DeductReply(
+            deducted=Deducted(tokens=answer.amounts.tokens, usd=usd_of(answer.amounts.usd_micros)),
+            remaining=remaining_view(answer.remaining),
+            duplicate=answer.outcome is Outcome.DUPLICATE,
+        )
+
+    async def deduct_text(self, request: DeductRequest) -> bytes:
+        """:meth:`deduct` as JSON text."""
+        return deduct_reply(await self.charge(request))
+
+    async def reserve(self, request: ReserveRequest) -> Reserved:
         """May the operation go ahead; with ``reserve``, hold its estimate. An unknown agent is made, with the default
         limits.
 
@@ -64,17 +95,9 @@ class OperationHandlers:
         assert isinstance(answer, Reserved)
         if answer.outcome is Outcome.CONFLICT:
             raise ProblemError(ProblemCode.CONFLICT, answer.reason)
-        return ReserveReply(
-            allowed=answer.allowed,
-            reason=answer.reason,
-            code=answer.code,
-            agent_id=request.agent_id,
-            remaining=remaining_view(answer.remaining),
-            reservation=str(answer.reservation) if answer.reservation is not None else None,
-            mode=answer.mode,
-        )
+        return answer
 
-    async def deduct(self, request: DeductRequest) -> DeductReply:
+    async def charge(self, request: DeductRequest) -> Closed:
         """Record what was spent.
 
         Raises:
@@ -114,11 +137,7 @@ class OperationHandlers:
             raise ProblemError(
                 ProblemCode.IDEMPOTENCY_CONFLICT, "the idempotency key was used before with another body"
             )
-        return DeductReply(
-            deducted=Deducted(tokens=answer.amounts.tokens, usd=usd_of(answer.amounts.usd_micros)),
-            remaining=remaining_view(answer.remaining),
-            duplicate=answer.outcome is Outcome.DUPLICATE,
-        )
+        return answer
 
     async def release(self, request: ReleaseRequest) -> ReleaseReply:
         """Give a hold back unspent.

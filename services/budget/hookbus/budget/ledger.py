@@ -1,7 +1,5 @@
 """The ledger's commands, each on a batch."""
 
-from dataclasses import replace
-
 from hookbus.budget.accounts import Chain
 from hookbus.budget.amounts import ZERO, Amounts
 from hookbus.budget.batch import Batch
@@ -79,7 +77,8 @@ def _extend(batch: Batch, command: Extend, chain: Chain) -> Closed:
             detail={"ttl_s": command.ttl_s},
         )
     )
-    return replace(batch.done(hold.chain, at_us, ZERO), expires_at_us=hold.expires_at_us)
+    done = batch.done(hold.chain, at_us, ZERO)
+    return Closed(done.outcome, done.remaining, at_us, ZERO, hold.expires_at_us)
 
 
 def _expire(batch: Batch, command: Expire, chain: Chain) -> Closed:

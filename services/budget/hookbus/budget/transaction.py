@@ -1,6 +1,6 @@
 """One batch of commands as one transaction: lock what they touch, judge them in order, write everything back."""
 
-import secrets
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,17 +24,34 @@ ATTEMPTS_MAX: Final = 5
 HOLD_CHAINS_REMEMBERED_MAX: Final = 50_000
 """Where holds made by this process are counted, by reservation and by operation. It only says what to lock."""
 
+UUID_RANDOM_BYTES: Final = 10
+RANDOM_BYTES: Final = 512 * UUID_RANDOM_BYTES
+
 
 class StaleError(Exception):
     """The batch locked too few accounts; with what was learned it is worth another attempt."""
 
 
-def uuid7(at_us: int) -> UUID:
-    """A UUIDv7 of a moment: ids made later sort later, so their index grows at one end."""
-    random = secrets.randbits(74)
-    milliseconds = (at_us // 1_000) & ((1 << 48) - 1)
-    high, low = random >> 62, random & ((1 << 62) - 1)
-    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+class Uuid7:
+    """Makes a UUIDv7 of a moment: ids made later sort later, so their index grows at one end.
+
+    The random part comes from the system in one piece for many ids, for each time it is asked is a system call.
+    """
+
+    def __init__(self) -> None:
+        self._random = b""
+        self._used = 0
+
+    def __call__(self, at_us: int) -> UUID:
+        """The next id."""
+        if self._used == len(self._random):
+            self._random, self._used = os.urandom(RANDOM_BYTES), 0
+        piece = self._random[self._used : self._used + UUID_RANDOM_BYTES]
+        self._used += UUID_RANDOM_BYTES
+        random = int.from_bytes(piece, "big")
+        milliseconds = (at_us // 1_000) & ((1 << 48) - 1)
+        high, low = random >> 68, random & ((1 << 62) - 1)
+        return UUID(int=(milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
 
 
 @dataclass(slots=True)
@@ -89,11 +106,11 @@ class LedgerTransaction:
         calendar: Calendar,
         *,
         subagents_max: int,
-        new_id: Callable[[int], UUID] = uuid7,
+        new_id: Callable[[int], UUID] | None = None,
     ) -> None:
         self._directory = directory
         self._calendar = calendar
-        self._new_id = new_id
+        self._new_id = new_id or Uuid7()
         self._subagents_max = subagents_max
         self._hold_chains: dict[UUID | tuple[int, str], Chain] = {}
 
@@ -123,12 +140,13 @@ class LedgerTransaction:
         if unknown:
             await directory.know(connection, unknown)
         chains = [directory.chain(command.place) for command in commands]
+        moves = directory.moves
         needs = _Needs.of(commands, chains)
         locks = {GLOBAL_ACCOUNT}
         for chain in {*chains, *await self._chains_elsewhere(connection, needs)}:
             locks.update(chain.ids())
         async with connection.transaction():
-            batch = await self._open(connection, commands, chains, needs, locks)
+            batch = await self._open(connection, needs, locks, moves)
             answers = [ledger.apply(batch, command, chain) for command, chain in zip(commands, chains, strict=True)]
             await _write(connection, batch)
         self._remember(batch)
@@ -151,17 +169,15 @@ class LedgerTransaction:
     async def _open(
         self,
         connection: Connection,
-        commands: Sequence[Command],
-        chains: Sequence[Chain],
         needs: _Needs,
         locks: Collection[int],
+        moves: int,
     ) -> Batch:
         """Lock the accounts, then read: what is read under the locks stays true until the commit."""
         locked = await repository.lock(connection, locks)
         await self._refresh(connection, locked)
-        for command, chain in zip(commands, chains, strict=True):
-            if not self._directory.knows(command.place) or self._directory.chain(command.place) != chain:
-                raise StaleError
+        if self._directory.moves != moves:
+            raise StaleError
         working: dict[int, Account] = {}
         for each in locked:
             config = self._directory.config(each.account_id)

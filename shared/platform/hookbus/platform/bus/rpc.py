@@ -24,18 +24,19 @@ CALL_TIMEOUT_S: Final = 2.0
 RETRY_AFTER_S: Final = 1.0
 
 RequestT = TypeVar("RequestT", bound=WireModel)
+AnswerT = TypeVar("AnswerT", bound=WireModel | bytes)
 ReplyT = TypeVar("ReplyT", bound=WireModel)
 
 log = structlog.get_logger(__name__)
 
 
-Answer = Callable[[Mapping[str, str] | None, bytes], Awaitable[WireModel]]
+Answer = Callable[[Mapping[str, str] | None, bytes], Awaitable[AnswerT]]
 """From a request's headers and body to its reply, or to a :class:`Problem`. Never raises."""
 
 
 def answering(
-    subject: str, request_class: type[RequestT], handler: Callable[[RequestT], Awaitable[WireModel]]
-) -> Answer:
+    subject: str, request_class: type[RequestT], handler: Callable[[RequestT], Awaitable[AnswerT]]
+) -> Answer[AnswerT | Problem]:
     """``handler`` as an answer to bytes, inside a span of the caller's trace. The one place where errors become
     problems."""
     method = subject.rpartition(".")[2]
@@ -49,7 +50,7 @@ def answering(
     }
     span_name = f"process {subject}"
 
-    async def answer(headers: Mapping[str, str] | None, body: bytes) -> WireModel:
+    async def answer(headers: Mapping[str, str] | None, body: bytes) -> AnswerT | Problem:
         context = telemetry.extract(headers)
         with telemetry.span(span_name, kind=SpanKind.SERVER, context=context, attributes=attributes) as span:
             try:

@@ -37,7 +37,7 @@ class DirectRpcServer:
     def __init__(self, broker: Broker, service: str) -> None:
         self._broker = broker
         self._service = service
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, Answer[WireModel | bytes]] = {}
         self._subscriptions: list[Subscription] = []
         self._under_way: set[asyncio.Task[None]] = set()
         broker.loops.append(_UntilStopped(self._stop))
@@ -46,10 +46,11 @@ class DirectRpcServer:
         self,
         name: str,
         request_class: type[RequestT],
-        handler: Callable[[RequestT], Awaitable[WireModel]],
+        handler: Callable[[RequestT], Awaitable[WireModel | bytes]],
     ) -> None:
         """Answer ``rpc.<service>.<name>``. Call before :meth:`start`.
 
+        A handler may return its reply as JSON text.
         ``handler`` raises ``ProblemError`` for what the caller can mend; any other exception becomes an
         ``internal`` problem and a log record.
         """
@@ -66,7 +67,7 @@ class DirectRpcServer:
             )
             self._subscriptions.append(subscription)
 
-    def _taker(self, answer: Answer, slots: asyncio.Semaphore) -> Callable[[Msg], Awaitable[None]]:
+    def _taker(self, answer: Answer[WireModel | bytes], slots: asyncio.Semaphore) -> Callable[[Msg], Awaitable[None]]:
         async def work(message: Msg) -> None:
             try:
                 await _reply(self._broker.connection, message, await answer(message.headers, message.data))
@@ -106,10 +107,13 @@ class _UntilStopped:
         await self._stop()
 
 
-async def _reply(client: Client, message: Msg, answer: WireModel) -> None:
+async def _reply(client: Client, message: Msg, answer: WireModel | bytes) -> None:
     if message.reply:
         try:
-            await client.publish(message.reply, answer.model_dump_json().encode(), headers=reply_headers(answer))
+            if isinstance(answer, bytes):
+                await client.publish(message.reply, answer)
+            else:
+                await client.publish(message.reply, answer.model_dump_json().encode(), headers=reply_headers(answer))
         except (NatsError, OSError) as error:
             # The caller has its own timeout, and comes again under the same id.
             log.warning("reply not sent", subject=message.subject, error=type(error).__name__)
