@@ -3,7 +3,7 @@
 Where no endpoint is set nothing is recorded: trace ids still travel, at the cost of reading and writing a header.
 """
 
-import secrets
+import random
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -14,12 +14,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from opentelemetry import context as context_api
-from opentelemetry import metrics, propagate, trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_NAMESPACE, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
@@ -27,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 
 from hookbus.contracts.problems import STATUS_BY_CODE, ProblemError
-from hookbus.platform.exporting import BoundedSpanProcessor, metric_reader, span_exporter
+from hookbus.platform.exporting import BoundedSpanProcessor, span_exporter
 from hookbus.platform.sampling import Keeper, Rate, RateSampler
 from hookbus.platform.settings import ServiceSettings
 
@@ -58,7 +55,7 @@ _BATCH: Final[ContextVar[tuple[trace.Span, ...]]] = ContextVar("hookbus_batch", 
 
 
 class Telemetry:
-    """The providers of one process. Create once, before the first span; close last.
+    """What makes and exports the spans of one process. Create once, before the first span; close last.
 
     Args:
         service: the process's name in traces.
@@ -68,7 +65,6 @@ class Telemetry:
 
     def __init__(self, service: str, settings: ServiceSettings, *, is_edge: bool = False) -> None:
         resource = Resource.create({SERVICE_NAME: service, SERVICE_NAMESPACE: "hookbus"})
-        readers: list[MetricReader] = [PrometheusMetricReader()]
         self._tracer_provider: TracerProvider | None = None
         endpoint, protocol = settings.otlp_endpoint or None, settings.otlp_protocol
         if endpoint is not None and (settings.trace_sample_ratio > 0 or settings.trace_keep_objections):
@@ -82,28 +78,18 @@ class Telemetry:
             _PROCESS.rate = rate if is_edge else None
         else:
             _PROCESS.quiet = True
-        if endpoint is not None and settings.otlp_metrics:
-            readers.append(metric_reader(endpoint, protocol))
-        self._meter_provider = MeterProvider(metric_readers=readers, resource=resource)
-        metrics.set_meter_provider(self._meter_provider)
         propagate.set_global_textmap(_PROPAGATOR)
 
     def close(self) -> None:
         """Export what waits, within the export timeout."""
         if self._tracer_provider is not None:
             self._tracer_provider.shutdown()
-        self._meter_provider.shutdown()
 
 
 @cache
 def tracer() -> trace.Tracer:
     """The process's tracer; a no-op one until telemetry is started. Kept: looking it up costs more than a span."""
     return trace.get_tracer(_INSTRUMENTATION_NAME)
-
-
-def meter() -> metrics.Meter:
-    """The process's meter."""
-    return metrics.get_meter(_INSTRUMENTATION_NAME)
 
 
 def extract(headers: Mapping[str, str] | None) -> Context:
@@ -205,7 +191,7 @@ def _quiet_span(context: Context | None) -> trace.Span:
     if parent.get_span_context().is_valid:
         return parent if isinstance(parent, NonRecordingSpan) else NonRecordingSpan(parent.get_span_context())
     return NonRecordingSpan(
-        SpanContext(secrets.randbits(128) or 1, secrets.randbits(64) or 1, is_remote=False, trace_flags=_UNSAMPLED)
+        SpanContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1, is_remote=False, trace_flags=_UNSAMPLED)
     )
 
 
