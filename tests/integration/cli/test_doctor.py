@@ -88,7 +88,7 @@ def script(path: Path, text: str, mode: int = 0o755) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", ["open", "closed"])
+@pytest.mark.parametrize("mode", ["open", "closed", "cached"])
 def test_a_working_installation_is_green(patient: Patient, mode: str) -> None:
     for agent in ("claude-code", "codex", "gemini", "cursor", "copilot"):
         assert patient.run("install", agent, "--fail-mode", mode, "--no-telemetry").returncode == 0
@@ -172,6 +172,23 @@ def gateway_away(patient: Patient) -> None:
     patient.environ["HOOKBUS_URL"] = "http://127.0.0.1:9"
 
 
+def denials_forgotten(patient: Patient) -> None:
+    """A hook that keeps its data elsewhere each time remembers nothing."""
+    text = f'#!/bin/sh\nHOOKBUS_DATA_DIR=$(mktemp -d) exec {COMMAND} "$@"\n'
+    patient.run("install", "claude-code", "--fail-mode", "cached", "--no-telemetry")
+    patient.use(script(patient.home / "hookbus", text))
+
+
+def key_unusable(patient: Patient) -> None:
+    patient.environ["HOOKBUS_SPOOL_KEY_FILE"] = str(patient.home / "absent.key")
+
+
+def sealed_otherwise(patient: Patient) -> None:
+    folder = patient.home / "data" / "spool"
+    folder.mkdir(parents=True)
+    (folder / "0123abcd.aside").write_text("2 00000000 0123abcd AAAA\n", encoding="utf-8")
+
+
 def bad_setting(patient: Patient) -> None:
     patient.environ["HOOKBUS_AGENT_ID"] = "not legal"
 
@@ -205,6 +222,9 @@ FAULTS: dict[str, tuple[Callable[[Patient], None], str, str]] = {
     "gateway away": (gateway_away, "gateway", "does not answer"),
     "bad setting": (bad_setting, "client", "HOOKBUS_AGENT_ID"),
     "settings unreadable": (unreadable_settings, "settings", "not JSON"),
+    "denials forgotten": (denials_forgotten, "claude-code guard, gateway away", "gets no objection"),
+    "spool key unusable": (key_unusable, "spool", "cannot be read"),
+    "sealed with another key": (sealed_otherwise, "spool", "sealed with another key: 0123abcd"),
     "slow without the gateway": (long_deadline, "claude-code guard, gateway away", "it takes"),
 }
 

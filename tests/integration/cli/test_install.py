@@ -254,3 +254,21 @@ def test_a_plugin_folder(desk: Desk) -> None:
     assert hooks["PreToolUse"][0]["hooks"][0]["command"].endswith("hook claude-code")
     assert json.loads((folder / ".claude-plugin" / "plugin.json").read_text(encoding="utf-8"))["name"] == "hookbus"
     assert desk.run("plugin", str(folder)).returncode == 1
+
+
+@pytest.mark.parametrize("mode", ["cached", "open,pre-task=cached,prompt=closed"])
+def test_a_fail_mode_that_remembers_denials_is_told_to_the_hook_and_does_not_block_what_cannot_start(
+    desk: Desk, mode: str
+) -> None:
+    desk.ok("install", "claude-code", "--fail-mode", mode)
+    (handler,) = value(desk.settings("claude-code"))["hooks"]["PreToolUse"][0]["hooks"]
+    assert handler["command"] == f"HOOKBUS_FAIL_MODE={mode} {COMMAND} hook claude-code"
+    assert "onFailure" not in handler
+
+
+@pytest.mark.parametrize("arguments", [("--fail-mode", "shut"), ("--mode", "http", "--fail-mode", "cached")])
+def test_a_fail_mode_that_is_none_or_that_http_hooks_cannot_keep_is_wrong_usage(
+    desk: Desk, arguments: tuple[str, ...]
+) -> None:
+    assert desk.run("install", "claude-code", *arguments).returncode == 2
+    assert not desk.settings("claude-code").exists()

@@ -9,7 +9,7 @@ from hookbus.client import delivery, identity
 from hookbus.client.adapters.base import KINDS
 from hookbus.client.adapters.shaping import shape, unseen_names
 from hookbus.client.compactjson import dumps
-from hookbus.client.deciding import degraded, refused_input, with_unseen
+from hookbus.client.deciding import fallen_back, refused_input, remember, with_unseen
 from hookbus.client.gateway import (
     CredentialRefusedError,
     Decision,
@@ -87,7 +87,8 @@ class Client:
     """A synchronous client of one gateway; safe to share between threads, since it keeps no connection.
 
     What is not given comes from the environment and ``client.toml``. ``deadline_s`` bounds each call with all its
-    retries. Raises :class:`ClientError` for settings that are not usable.
+    retries; ``fail_mode`` is one that :mod:`hookbus.client.failing` knows, and ``fail_closed`` says which of the
+    first two. Raises :class:`ClientError` for settings that are not usable.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Client:
         project: str | None = None,
         data_dir: str | None = None,
         fail_closed: bool | None = None,
+        fail_mode: str | None = None,
         deadline_s: float | None = None,
     ) -> None:
         environ = dict(os.environ)
@@ -108,7 +110,7 @@ class Client:
             "HOOKBUS_AGENT_ID": agent_id,
             "HOOKBUS_PROJECT": project,
             "HOOKBUS_DATA_DIR": data_dir,
-            "HOOKBUS_FAIL_MODE": None if fail_closed is None else "closed" if fail_closed else "open",
+            "HOOKBUS_FAIL_MODE": fail_mode or (None if fail_closed is None else "closed" if fail_closed else "open"),
             "HOOKBUS_DEADLINE_S": None if deadline_s is None else str(deadline_s),
         }
         environ.update({name: value for name, value in given.items() if value is not None})
@@ -179,9 +181,10 @@ class Client:
                 return refused_input(error.detail)
             raise ClientError(str(error)) from None
         except (GatewayAwayError, CredentialRefusedError) as error:
-            decision, kept = degraded(event, str(error), fail_closed=self._settings.fail_closed)
+            decision, kept = fallen_back(self._settings, event, str(error))
             delivery.open_spool(self._settings).append([dumps(kept)])
             return decision
+        remember(self._settings, event, decision)
         return with_unseen(decision, unseen_names(event["data"]))
 
     @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from hookbus.client.failing import CLOSED, DECIDED_KIND
 from hookbus.client.gateway import Decision
 from hookbus.client.identity import IDENTIFIER_CHARS_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from hookbus.client.settings import Settings
 
 CAUSE_CHARS_MAX = 500
 DEGRADED_SUFFIX = ".degraded"
@@ -18,10 +21,9 @@ def refused_input(detail: str) -> Decision:
     return Decision("deny", f"the gateway refuses the input: {detail}", "input_refused")
 
 
-def degraded(event: dict[str, Any], cause: str, *, fail_closed: bool) -> tuple[Decision, dict[str, Any]]:
+def degraded(event: dict[str, Any], cause: str, mode: str) -> tuple[Decision, dict[str, Any]]:
     """What the fail mode decides, and the pre-task as it is kept for the log, saying so."""
-    verdict = "deny" if fail_closed else "allow"
-    mode = "closed" if fail_closed else "open"
+    verdict = "deny" if mode == CLOSED else "allow"
     decision = Decision(verdict, f"degraded: {cause}; the fail mode is {mode}", "degraded", degraded=True)
     return decision, kept_for_log(event, verdict, cause)
 
@@ -41,6 +43,25 @@ def kept_for_log(event: dict[str, Any], verdict: str, cause: str) -> dict[str, A
     if "id" in event:
         kept["id"] = f"{event['id'][: IDENTIFIER_CHARS_MAX - len(DEGRADED_SUFFIX)]}{DEGRADED_SUFFIX}"
     return kept
+
+
+def fallen_back(settings: Settings, event: dict[str, Any], cause: str) -> tuple[Decision, dict[str, Any]]:
+    """What the fail mode of the settings decides about a pre-task, and the pre-task as it is kept."""
+    if settings.fail_cached:
+        from hookbus.client.denials import Denials
+
+        known = Denials(settings.data_dir).of(event)
+        if known is not None:
+            return still_denied(event, cause, *known)
+    return degraded(event, cause, settings.fail_modes.of(DECIDED_KIND))
+
+
+def remember(settings: Settings, event: dict[str, Any], decision: Decision) -> None:
+    """Keep what the fail mode ``cached`` has to know when nobody answers."""
+    if settings.fail_cached:
+        from hookbus.client.denials import Denials
+
+        Denials(settings.data_dir).note(event, decision)
 
 
 def still_denied(event: dict[str, Any], cause: str, code: str, reason: str) -> tuple[Decision, dict[str, Any]]:

@@ -90,7 +90,7 @@ def replay(settings: Settings, gateway: Gateway) -> None:
     deadline = deadline_in(REPLAY_DEADLINE_S)
     drain(
         open_spool(settings),
-        lambda batch: gateway.publish(batch, deadline=deadline, retries=False),
+        lambda batch: gateway.publish(batch, deadline=deadline, retries=False, replayed=True),
         events_max=REPLAY_EVENTS_MAX,
         deadline=deadline,
     )
@@ -103,7 +103,7 @@ def _deliver_behind(settings: Settings, gateway: Gateway, events: list[dict[str,
     _spool(settings, delivery, events, None)
     report = drain(
         open_spool(settings),
-        lambda batch: gateway.publish(batch, deadline=deadline, retries=False),
+        lambda batch: gateway.publish(batch, deadline=deadline, retries=False, replayed=True),
         events_max=REPLAY_EVENTS_MAX,
         deadline=deadline,
     )

@@ -87,14 +87,19 @@ class Gateway:
         if api_key is not None:
             self._headers["authorization"] = f"Bearer {api_key}"
 
-    def publish(self, events: list[dict[str, Any]], *, deadline: float, retries: bool = True) -> Receipt:
-        """Send events in short form; each must carry its ``id``.
+    def publish(
+        self, events: list[dict[str, Any]], *, deadline: float, retries: bool = True, replayed: bool = False
+    ) -> Receipt:
+        """Send events in short form; each must carry its ``id``. ``replayed`` says that they waited in a spool.
 
         Raises :class:`GatewayAwayError`, :class:`CredentialRefusedError`, or :class:`EventRefusedError` when the
         whole request was refused.
         """
         body = dumps(events[0] if len(events) == 1 else events)
-        reply = self._post(PATH_EVENTS, body, events[0].get("traceparent"), deadline, retries=retries)
+        headers = self._headers_of(events[0])
+        if replayed:
+            headers["hookbus-replayed"] = "1"
+        reply = self._post(PATH_EVENTS, body, headers, deadline, retries=retries)
         answer = as_object(_json(reply))
         if reply.status not in {200, 202} or answer is None:
             raise GatewayAwayError(f"what answers at the gateway's address is not hookbus (status {reply.status})")
@@ -102,7 +107,7 @@ class Gateway:
 
     def decide(self, event: dict[str, Any], *, deadline: float) -> Decision:
         """Ask about a pre-task in short form. Raises as :meth:`publish` does."""
-        reply = self._post(PATH_DECIDE, dumps(event), event.get("traceparent"), deadline, retries=True)
+        reply = self._post(PATH_DECIDE, dumps(event), self._headers_of(event), deadline, retries=True)
         answer = as_object(_json(reply)) or {}
         verdict = answer.get("decision")
         if reply.status != 200 or verdict not in VERDICTS or answer.get("event_id", event["id"]) != event["id"]:
@@ -111,11 +116,11 @@ class Gateway:
         code = as_text(answer.get("code")) or "ok"
         return Decision(str(verdict), reason[:REASON_CHARS_MAX], code, body=answer)
 
-    def _post(self, path: str, body: bytes, traceparent: object, deadline: float, *, retries: bool) -> Reply:
-        headers = dict(self._headers)
-        if isinstance(traceparent, str):
-            headers["traceparent"] = traceparent
+    def _headers_of(self, event: dict[str, Any]) -> dict[str, str]:
+        traceparent = event.get("traceparent")
+        return {**self._headers, "traceparent": traceparent} if isinstance(traceparent, str) else dict(self._headers)
 
+    def _post(self, path: str, body: bytes, headers: dict[str, str], deadline: float, *, retries: bool) -> Reply:
         def attempt() -> Reply:
             return post(self._endpoint, path, body, headers, deadline=deadline)
 

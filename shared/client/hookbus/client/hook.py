@@ -14,7 +14,8 @@ from hookbus.client import adapters, delivery, identity
 from hookbus.client.adapters.base import Answer, Context, PayloadError, Translation
 from hookbus.client.breaker import Breaker
 from hookbus.client.compactjson import NotJsonError, as_object, dumps, loads
-from hookbus.client.deciding import degraded, refused_input, still_denied, with_unseen
+from hookbus.client.deciding import fallen_back, refused_input, remember, with_unseen
+from hookbus.client.failing import CLOSED
 from hookbus.client.gateway import (
     CredentialRefusedError,
     EventRefusedError,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookbus.client.adapters.base import Adapter
-    from hookbus.client.gateway import Decision
 
 STDIN_BYTES_MAX = 32 * 1024 * 1024
 STDIN_CHUNK_BYTES = 1024 * 1024
@@ -144,15 +144,12 @@ class _Call:
             return self._degrade(translation, event, error), True
         except (GatewayAwayError, CredentialRefusedError) as error:
             return self._degrade(translation, event, error), False
-        if self._settings.fail_cached:
-            from hookbus.client.denials import Denials
-
-            Denials(self._settings.data_dir).note(event, decision)
+        remember(self._settings, event, decision)
         return self._adapter.answer(translation, with_unseen(decision, translation.unseen)), True
 
     def _degrade(self, translation: Translation, event: dict[str, Any], cause: GatewayError) -> Answer:
         """The fail mode decides, and what it decided is kept for the log."""
-        decision, kept = self._fall_back(event, str(cause))
+        decision, kept = fallen_back(self._settings, event, str(cause))
         lost = self._keep(kept, cause)
         if lost is not None:
             decision.reason += f"; NOT RECORDED: {lost}"
@@ -161,16 +158,6 @@ class _Call:
         if lost is not None and decision.decision == "allow":
             answer.exit_code = answer.exit_code or EXIT_FAILED
         return answer
-
-    def _fall_back(self, event: dict[str, Any], cause: str) -> tuple[Decision, dict[str, Any]]:
-        """What the fail mode decides, and the pre-task as it is kept."""
-        if self._settings.fail_cached:
-            from hookbus.client.denials import Denials
-
-            known = Denials(self._settings.data_dir).of(event)
-            if known is not None:
-                return still_denied(event, cause, *known)
-        return degraded(event, cause, fail_closed=self._settings.fail_closed)
 
     def _keep(self, event: dict[str, Any], cause: GatewayError) -> str | None:
         """Spool the event, or set it aside where it was refused; returns why that failed, else None."""
@@ -190,7 +177,7 @@ class _Call:
 
     def _record(self, translation: Translation) -> tuple[Answer, bool]:
         if self._settings.fault is not None:
-            return Answer(exit_code=EXIT_FAILED, message=f"hookbus: NOT RECORDED: {self._settings.fault}"), False
+            return self._unrecorded(translation, self._settings.fault), False
         if not translation.records:
             return self._adapter.recorded(translation), False
         deadline = self._started + (self._settings.deadline_s or RECORD_DEADLINE_S)
@@ -201,11 +188,20 @@ class _Call:
 
             if not isinstance(error, SpoolError):
                 raise
-            return Answer(exit_code=EXIT_FAILED, message=f"hookbus: NOT RECORDED: {error}"), False
+            return self._unrecorded(translation, str(error)), False
         if done.problem is None:
             return self._adapter.recorded(translation), not done.spooled
         kept = "kept in the spool" if done.spooled else "not replayed"
         return self._adapter.undelivered(translation, f"hookbus: {done.problem} ({kept})"), False
+
+    def _unrecorded(self, translation: Translation, cause: str) -> Answer:
+        """The answer where records could neither be sent nor stored: the fail mode of their kind decides."""
+        note = f"hookbus: NOT RECORDED: {cause}"
+        if any(self._settings.fail_modes.of(record["kind"]) == CLOSED for record in translation.records):
+            blocking = self._adapter.unrecorded(translation, f"{note}; the fail mode is closed")
+            if blocking is not None:
+                return blocking
+        return Answer(exit_code=EXIT_FAILED, message=note)
 
 
 def read_payload(deadline: float) -> dict[str, Any]:

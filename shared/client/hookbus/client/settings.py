@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hookbus.client import identity
+from hookbus.client.failing import CACHED, CLOSED, DECIDED_KIND, FailModes
 from hookbus.client.transport import Endpoint, EndpointError
 
 TYPE_CHECKING = False
@@ -33,13 +34,12 @@ class Settings:
         self.agent_id = environ.get("HOOKBUS_AGENT_ID") or written.get("agent_id") or None
         project = environ.get("HOOKBUS_PROJECT") or written.get("project")
         self.project = identity.scope_name(project) if project else None
-        mode = (environ.get("HOOKBUS_FAIL_MODE") or written.get("fail_mode") or "open").strip().lower()
-        self.fail_closed = mode not in {"open", "cached"}
-        """A word that is not understood was meant to change the default, so it closes."""
-        self.fail_cached = mode == "cached"
-        """Closed for what was denied or killed last, open for the rest."""
-        if mode not in {"open", "closed", "cached"}:
-            self._note("HOOKBUS_FAIL_MODE is none of open, closed, cached (taken as closed)")
+        self.fail_modes = FailModes(environ.get("HOOKBUS_FAIL_MODE") or written.get("fail_mode") or "")
+        self.fail_closed = self.fail_modes.of(DECIDED_KIND) == CLOSED
+        """Of what is to be decided, and of what cannot be read and so might have been that."""
+        self.fail_cached = self.fail_modes.of(DECIDED_KIND) == CACHED
+        if self.fail_modes.fault is not None:
+            self._note(self.fail_modes.fault)
         key_file = environ.get("HOOKBUS_SPOOL_KEY_FILE") or written.get("spool_key_file")
         self.spool_key_file = os.path.expanduser(key_file) if key_file else None  # noqa: PTH111  # as above
         """The key under which events wait; None where they wait in plain text."""

@@ -142,7 +142,7 @@ def _instead(adapter: Adapter, options: HookOptions, body: bytes, error: Problem
     ):
         return adapter.answer(translation, refused_input(error.problem.detail))
     if options.fail_mode == "closed":
-        decision, _kept = degraded({"data": {}}, error.problem.detail, fail_closed=True)
+        decision, _kept = degraded({"data": {}}, error.problem.detail, "closed")
         return adapter.answer(translation, decision)
     return None
 

@@ -41,7 +41,7 @@ def examine(settings: Settings, home: Path, project: Path, agent: str | None) ->
     """Every check; what stands on a failed one is not tried."""
     handlers, findings = find(home, project, agent)
     findings = [check_settings(settings), *check_gateway(settings), check_spool(settings), *findings]
-    looked = look_over(handlers, fail_closed=settings.fail_closed)
+    looked = look_over(handlers, settings.fail_modes)
     findings += looked
     red = {finding.check for finding in looked if not finding.ok and "may take" not in finding.detail}
     for handler in _to_try(handlers):

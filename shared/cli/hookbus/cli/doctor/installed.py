@@ -12,6 +12,7 @@ from hookbus.cli.doctor.findings import Finding, bad, good
 from hookbus.cli.install import agents, jsontext
 from hookbus.cli.install.agents import AGENTS, Scope
 from hookbus.cli.install.jsontext import JsonTextError
+from hookbus.client.failing import CLOSED, DECIDED_KIND, OPEN, FailModes
 
 DECIDE_NEEDS_S: Final = 3.0
 """The hook's own deadline of 2 s and the start of a process on a busy machine."""
@@ -26,6 +27,7 @@ DECIDED: Final = {
     "copilot": ("preToolUse",),
 }
 """The events without which nothing is guarded."""
+_FAIL_MODE: Final = re.compile(r"(?:^|\s)HOOKBUS_FAIL_MODE=([^\s'\"]+)")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -52,10 +54,12 @@ class Handler:
             return None
         return given / 1_000 if self.agent in MILLISECONDS_AGENTS else float(given)
 
-    @property
-    def closes(self) -> bool:
-        """Whether hookbus's own fail mode is closed by this handler's own words."""
-        return "HOOKBUS_FAIL_MODE=closed" in (self.command or "") or "fail_mode=closed" in str(self.value.get("url"))
+    def fail_mode(self, configured: FailModes) -> str:
+        """What becomes of a pre-task that nobody decides: this handler's own word, else the configured one."""
+        if self.command is None:
+            return CLOSED if "fail_mode=closed" in str(self.value.get("url")) else OPEN
+        own = _FAIL_MODE.search(self.command)
+        return (configured if own is None else FailModes(own[1])).of(DECIDED_KIND)
 
 
 def find(home: Path, project: Path, only: str | None) -> tuple[list[Handler], list[Finding]]:
@@ -82,12 +86,12 @@ def find(home: Path, project: Path, only: str | None) -> tuple[list[Handler], li
     return handlers, findings
 
 
-def look_over(handlers: list[Handler], *, fail_closed: bool) -> list[Finding]:
+def look_over(handlers: list[Handler], configured: FailModes) -> list[Finding]:
     """What is wrong with handlers as they stand there."""
     findings: list[Finding] = []
     for agent, path in sorted({(handler.agent, handler.path) for handler in handlers}):
         own = [handler for handler in handlers if (handler.agent, handler.path) == (agent, path)]
-        faults = [fault for handler in own for fault in _faults(handler, fail_closed=fail_closed)]
+        faults = [fault for handler in own for fault in _faults(handler, configured)]
         present = {handler.event for handler in own}
         faults += [
             bad(f"{agent} hooks", f"{path} has no hook for {event}", f"run: hookbus install {agent}")
@@ -107,7 +111,7 @@ def program_of(command: str) -> str | None:
     return next((word for word in words if not _ASSIGNMENT.match(word)), None)
 
 
-def _faults(handler: Handler, *, fail_closed: bool) -> Iterator[Finding]:
+def _faults(handler: Handler, configured: FailModes) -> Iterator[Finding]:
     name = f"{handler.agent} hooks"
     again = f"run: hookbus install {handler.agent}"
     program = program_of(handler.command) if handler.command is not None else None
@@ -131,7 +135,8 @@ def _faults(handler: Handler, *, fail_closed: bool) -> Iterator[Finding]:
     if limited and (handler.timeout_s or 0.0) > SESSION_END_MAX_S:
         yield bad(name, f"{handler.path}: SessionEnd may take {handler.timeout_s:g} s of the agent's 1.5 s", again)
     blocks = handler.value.get("onFailure") == "block" or handler.value.get("failClosed") is True
-    if decided and handler.agent in ("claude-code", "cursor") and (fail_closed or handler.closes) and not blocks:
+    closes = decided and handler.fail_mode(configured) == CLOSED
+    if closes and handler.agent in ("claude-code", "cursor") and not blocks:
         yield bad(
             name,
             f"{handler.path}: {handler.event} lets the tool run when the hook cannot start, "

@@ -24,7 +24,7 @@ def check_settings(settings: Settings) -> Finding:
     """Whether the settings can be used."""
     if settings.fault is not None:
         return bad("client", settings.fault, "correct that setting: until then every hook is degraded")
-    return good("client", f"{settings.url}, fail mode {'closed' if settings.fail_closed else 'open'}")
+    return good("client", f"{settings.url}, fail mode {settings.fail_modes.text}")
 
 
 def check_gateway(settings: Settings) -> list[Finding]:

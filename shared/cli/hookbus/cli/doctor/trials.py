@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from hookbus.cli.doctor.findings import Finding, bad, good
 from hookbus.cli.doctor.installed import Handler
+from hookbus.client.failing import CACHED, CLOSED, OPEN
 from hookbus.client.settings import Settings
 
 TRIAL_TIMEOUT_S: Final = 10.0
@@ -19,6 +20,11 @@ SESSION: Final = "hookbus-doctor"
 HARMLESS: Final = "true"
 MUST_DENY: Final = "rm -rf /"
 DETAIL_CHARS_MAX: Final = 300
+WORDS_BY_MODE: Final = {
+    OPEN: "it lets the tool run and says so (fail mode open)",
+    CLOSED: "it denies",
+    CACHED: "it denies what was denied last and lets the rest run, saying so (fail mode cached)",
+}
 
 
 def payload(agent: str, event: str, command: str) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def trials(handler: Handler, settings: Settings) -> list[Finding]:
     else:
         findings.append(good(name, f"a harmless command is answered in {harmless.elapsed_s * 1_000:.0f} ms"))
     denied = _run(handler, handler.command, MUST_DENY, {})
-    if denied.fault is not None or denied.permission not in ("deny", "blocked"):
+    if denied.fault is not None or not denied.blocks:
         answer = denied.fault or denied.permission or "no objection"
         findings.append(
             bad(name, f"`{MUST_DENY}` is not denied: {answer}", "check HOOKBUS_URL: is that a hookbus gateway?")
@@ -73,24 +79,33 @@ def trials(handler: Handler, settings: Settings) -> list[Finding]:
 
 def _down(handler: Handler, command: str, settings: Settings) -> Finding:
     name = f"{handler.agent} guard, gateway away"
-    closed = settings.fail_closed or handler.closes
+    mode = handler.fail_mode(settings.fail_modes)
     with tempfile.TemporaryDirectory(prefix="hookbus-doctor-") as folder:
-        mode = "closed" if settings.fail_closed else "open"
-        away = {"HOOKBUS_URL": DOWN_URL, "HOOKBUS_DATA_DIR": folder, "HOOKBUS_FAIL_MODE": mode}
+        own = {"HOOKBUS_DATA_DIR": folder, "HOOKBUS_FAIL_MODE": settings.fail_modes.text, "HOOKBUS_URL": settings.url}
+        if settings.api_key is not None:
+            own["HOOKBUS_API_KEY"] = settings.api_key
+        if mode == CACHED:
+            _run(handler, command, MUST_DENY, own)
+        away = {**own, "HOOKBUS_URL": DOWN_URL}
         run = _run(handler, command, HARMLESS, away)
+        denied = _run(handler, command, MUST_DENY, away) if mode == CACHED else None
     if run.fault is not None:
         return bad(name, run.fault, f"run: hookbus install {handler.agent}")
     if run.elapsed_s > DOWN_MAX_S:
         return bad(name, f"it takes {run.elapsed_s:.1f} s", "unset HOOKBUS_DEADLINE_S, or make it shorter")
-    blocked = run.permission in ("deny", "blocked")
-    if blocked != closed:
-        wanted = "closed" if closed else "open"
+    if run.blocks != (mode == CLOSED):
         return bad(
             name,
-            f"the fail mode is {wanted} and the answer is {run.permission or 'no objection'}",
-            f"run: hookbus install {handler.agent} --fail-mode {wanted}",
+            f"the fail mode is {mode} and the answer is {run.permission or 'no objection'}",
+            f"run: hookbus install {handler.agent} --fail-mode {mode}",
         )
-    return good(name, "it denies" if closed else "it lets the tool run and says so (fail mode open)")
+    if denied is not None and not denied.blocks:
+        return bad(
+            name,
+            f"the fail mode is cached and `{MUST_DENY}`, just denied, gets {denied.permission or 'no objection'}",
+            "make the data folder writable: the last denials are kept in denials.json there",
+        )
+    return good(name, WORDS_BY_MODE[mode])
 
 
 class _Run:
@@ -101,6 +116,10 @@ class _Run:
         self.fault: str | None = None
         self.permission: str | None = None
         self.said = ""
+
+    @property
+    def blocks(self) -> bool:
+        return self.permission in ("deny", "blocked")
 
     @property
     def degraded(self) -> bool:

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from hookbus.client.failing import CLOSED, DECIDED_KIND, OPEN, FailModes
+
 DECIDE_TIMEOUT_S: Final = 5
 """Above the hook's own deadline of 2 s: the hook answers, the agent's limit is for one that hangs."""
 RECORD_TIMEOUT_S: Final = 3
@@ -37,12 +39,18 @@ class Options:
     command: str
     """The absolute path of ``hookbus``."""
     url: str
-    fail_closed: bool = False
+    fail_mode: str = OPEN
+    """As :mod:`hookbus.client.failing` knows it."""
     mode: Mode = Mode.COMMAND
     agent_id: str | None = None
     telemetry: bool = True
     api_key: str | None = None
     """Written only into a person's own settings, never into a project's."""
+
+    @property
+    def fail_closed(self) -> bool:
+        """Whether a tool may not run when nobody decides, so that the agent must not let it either."""
+        return FailModes(self.fail_mode).of(DECIDED_KIND) == CLOSED
 
 
 _CLAUDE: Final = {
@@ -107,7 +115,7 @@ def settings_path(agent: str, scope: Scope, *, home: Path, project: Path) -> Pat
 def hook_command(agent: str, options: Options, event: str | None = None) -> str:
     """The line of shell that an agent runs."""
     words = [options.command, "hook", agent, *([event] if event else [])]
-    prefix = ["HOOKBUS_FAIL_MODE=closed"] if options.fail_closed else []
+    prefix = [f"HOOKBUS_FAIL_MODE={options.fail_mode}"] if options.fail_mode != OPEN else []
     if options.agent_id is not None:
         prefix.append(f"HOOKBUS_AGENT_ID={options.agent_id}")
     return " ".join([*prefix, *map(shlex.quote, words)])

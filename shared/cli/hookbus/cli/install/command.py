@@ -18,9 +18,14 @@ from hookbus.cli.install import agents, documents
 from hookbus.cli.install.agents import Mode, Options, Scope
 from hookbus.cli.install.files import Target
 from hookbus.cli.install.jsontext import JsonTextError
+from hookbus.client.failing import CACHED, DECIDED_KIND, FailModes
 from hookbus.client.identity import is_agent_id
 
 KEY_SHOWN: Final = "hbk_..."
+FAIL_MODE_HELP: Final = (
+    "While nobody decides: open, closed, or cached (what was denied last stays denied); for single kinds "
+    "pre-task=cached,prompt=closed."
+)
 
 Agent = Annotated[str, typer.Argument(help=f"One of: {', '.join(agents.AGENTS)}.")]
 ScopeOption = Annotated[
@@ -48,7 +53,7 @@ def install(
     mode: Annotated[
         Mode, typer.Option("--mode", help="Claude Code only: a command or HTTP for each hook.")
     ] = Mode.COMMAND,
-    fail_mode: Annotated[str | None, typer.Option("--fail-mode", help="open or closed.")] = None,
+    fail_mode: Annotated[str | None, typer.Option("--fail-mode", help=FAIL_MODE_HELP)] = None,
     agent_id: Annotated[str | None, typer.Option("--agent-id", help="The name the agent acts under.")] = None,
     telemetry: Annotated[bool, typer.Option(help="Let the agent export its usage to the gateway.")] = True,
     dry_run: DryRun = False,
@@ -105,14 +110,16 @@ def _options(agent: str, mode: Mode, fail_mode: str | None, agent_id: str | None
         raise CliError(f"the agent is none of: {', '.join(agents.AGENTS)}", EXIT_USAGE)
     if mode is Mode.HTTP and agent != "claude-code":
         raise CliError("only claude-code has HTTP hooks", EXIT_USAGE)
-    if fail_mode not in (None, "open", "closed"):
-        raise CliError("--fail-mode is open or closed", EXIT_USAGE)
+    settings = api.settings()
+    modes = settings.fail_modes if fail_mode is None else FailModes(fail_mode)
+    if modes.fault is not None:
+        raise CliError(modes.fault.replace("HOOKBUS_FAIL_MODE", "--fail-mode"), EXIT_USAGE)
+    if mode is Mode.HTTP and modes.of(DECIDED_KIND) == CACHED:
+        raise CliError("HTTP hooks keep no denials: use --fail-mode open or closed, or command hooks", EXIT_USAGE)
     if agent_id is not None and not is_agent_id(agent_id):
         raise CliError("--agent-id wants 1-64 of a-z A-Z 0-9 _ -", EXIT_USAGE)
-    settings = api.settings()
-    closed = settings.fail_closed if fail_mode is None else fail_mode == "closed"
     url, named = settings.url.rstrip("/"), agent_id or settings.agent_id
-    return Options(own_command(), url, closed, mode, named, telemetry, settings.api_key)
+    return Options(own_command(), url, modes.text, mode, named, telemetry, settings.api_key)
 
 
 def _files(agent: str, scope: Scope, options: Options) -> list[tuple[Path, Callable[[str], str]]]:

@@ -172,6 +172,10 @@ class Adapter:
         del translation
         return Answer()
 
+    def unrecorded(self, translation: Translation, note: str) -> Answer | None:
+        """The answer that stops the agent because records could not be kept anywhere; None where nothing can."""
+        del translation, note
+
     def undelivered(self, translation: Translation, note: str) -> Answer:
         """The answer where records wait in the spool or were refused: the agent goes on, a person may read why."""
         del translation

@@ -88,6 +88,12 @@ class SystemMessageAdapter(Adapter):
             return Answer(exit_code=2, message=f"{words}; the fail mode is closed")
         return Answer({"systemMessage": words}, message=words)
 
+    def unrecorded(self, translation: Translation, note: str) -> Answer | None:
+        """A prompt is blocked by exit code 2, with the reason on stderr; what has happened cannot be."""
+        if any(record["kind"] == "prompt" for record in translation.records):
+            return Answer(exit_code=2, message=note)
+        return None
+
     def undelivered(self, translation: Translation, note: str) -> Answer:
         """Said to the person once, when the session starts; on stderr always."""
         if translation.event_name == "SessionStart":

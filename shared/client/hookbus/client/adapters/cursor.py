@@ -97,6 +97,12 @@ class Cursor(Adapter):
         """A prompt goes on; of the other events nothing is asked."""
         return Answer({"continue": True} if translation.event_name in CONTINUING_EVENTS else {})
 
+    def unrecorded(self, translation: Translation, note: str) -> Answer | None:
+        """A prompt does not go on; what has happened cannot be stopped."""
+        if translation.event_name in CONTINUING_EVENTS:
+            return Answer({"continue": False, "user_message": note[:ANSWER_CHARS_MAX]}, message=note)
+        return None
+
     def undelivered(self, translation: Translation, note: str) -> Answer:
         """As :meth:`recorded`, and on stderr why."""
         answer = self.recorded(translation)

@@ -67,6 +67,10 @@ class Generic(Adapter):
             return Answer(body, message=objection if decision.degraded else "")
         return Answer(body, exit_code=2, message=objection)
 
+    def unrecorded(self, translation: Translation, note: str) -> Answer | None:
+        """Exit code 2 for a prompt; what has happened cannot be stopped."""
+        return Answer(exit_code=2, message=note) if translation.event_name == "prompt" else None
+
     def unreadable(self, reason: str, *, fail_closed: bool) -> Answer:
         """Answered like a pre-task that the fail mode decides."""
         body = {"decision": "deny" if fail_closed else "allow", "reason": reason, "code": "degraded"}
