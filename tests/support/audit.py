@@ -36,6 +36,7 @@ def audit_settings(nats: NatsFixture, postgres: PostgresFixture, folder: Path, *
             "database_url": postgres.database_url("audit"),
             "audit_signing_key_file": folder / "signing.pem",
             "audit_passphrase_file": folder / "passphrase",
+            "audit_keys_file": folder / "keys.sqlite",
             **more,
         }
     )

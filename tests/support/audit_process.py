@@ -30,6 +30,7 @@ class AuditProcess:
             "HOOKBUS_HTTP_PORT": str(port),
             "HOOKBUS_AUDIT_SIGNING_KEY_FILE": str(self.folder / "signing.pem"),
             "HOOKBUS_AUDIT_PASSPHRASE_FILE": str(self.folder / "passphrase"),
+            "HOOKBUS_AUDIT_KEYS_FILE": str(self.folder / "keys.sqlite"),
             **self.settings,
         }
         with (self.folder / "audit.log").open("ab") as log:

@@ -176,12 +176,6 @@ ATTACKS = [
         lambda _: None,
         "forged",
     ),
-    Attack(
-        "a data key gone",
-        sql("DELETE FROM audit.data_keys WHERE key_id = (SELECT key_id FROM audit.stored_events WHERE index = {last})"),
-        lambda _: 2,
-        "without an erasure",
-    ),
     Attack("a search row gone", sql("DELETE FROM audit.entry_lookup WHERE index = 5"), lambda _: 5, "search row"),
     Attack(
         "a search row for an event to come",

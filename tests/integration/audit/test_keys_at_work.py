@@ -1,6 +1,8 @@
 """Erasure and rotation on the running service: what is erased stays so, and every proof still holds."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,12 @@ async def entries_of(stack: AuditStack, agent: str | None = None) -> list[wire.E
         "audit", "entries", wire.EntriesRequest(agent=agent, page_items_max=1_000), wire.EntriesReply
     )
     return list(reply.entries)
+
+
+def wrapped_keys(folder: Path) -> set[bytes]:
+    """The data keys at rest, as they lie in the key store."""
+    with closing(sqlite3.connect(folder / "keys.sqlite")) as store:
+        return {row[0] for row in store.execute("SELECT wrapped FROM data_keys")}
 
 
 async def erase(stack: AuditStack, agent: str) -> wire.EraseReply:
@@ -79,16 +87,14 @@ async def test_the_passphrase_is_rotated_without_touching_an_entry(
         await stack.published([hook_event(agent_id=agent) for _ in range(10)])
         old = (tmp_path / "passphrase").read_bytes()
         records = await stack.superuser.fetch("SELECT index, record FROM audit.stored_events ORDER BY index")
-        wrapped = await stack.superuser.fetch("SELECT wrapped FROM audit.data_keys ORDER BY key_id")
-        reply = await stack.rpc.call("audit", "rotate_wrapping", wire.RotateRequest(), wire.RotateWrappingReply)
+        wrapped = wrapped_keys(tmp_path)
+        reply = await stack.rpc.call("audit", "rotate_wrapping", wire.RotateWrappingRequest(), wire.RotateWrappingReply)
         assert reply.keys == len(wrapped)
         assert (tmp_path / "passphrase").read_bytes() != old
         assert not (tmp_path / "passphrase.next").exists()
         now = await stack.superuser.fetch("SELECT index, record FROM audit.stored_events ORDER BY index")
         assert now[: len(records)] == records
-        assert not {row["wrapped"] for row in wrapped} & {
-            row["wrapped"] for row in await stack.superuser.fetch("SELECT wrapped FROM audit.data_keys")
-        }
+        assert not wrapped & wrapped_keys(tmp_path)
         assert len(await entries_of(stack, agent)) == 10
         await stack.published([hook_event(agent_id=agent)])
         assert (await stack.verify()).ok
@@ -103,7 +109,7 @@ async def test_a_rotation_that_died_before_its_file_was_in_place_is_finished(
     async with audit_stack(nats_server, empty_log, tmp_path) as stack:
         await stack.published([hook_event()])
         old = (tmp_path / "passphrase").read_bytes()
-        await stack.rpc.call("audit", "rotate_wrapping", wire.RotateRequest(), wire.RotateWrappingReply)
+        await stack.rpc.call("audit", "rotate_wrapping", wire.RotateWrappingRequest(), wire.RotateWrappingReply)
     new = (tmp_path / "passphrase").read_bytes()
     # As a crash between the commit and the file leaves it.
     (tmp_path / "passphrase").write_bytes(old)
@@ -126,8 +132,9 @@ async def test_a_wrong_passphrase_opens_nothing(stack: AuditStack, tmp_path: Pat
         await database.close()
 
 
-async def test_weakened_parameters_in_the_database_are_refused(stack: AuditStack):
-    await stack.superuser.execute("UPDATE audit.key_encryption_keys SET iterations = 1000")
+async def test_weakened_parameters_in_the_key_store_are_refused(stack: AuditStack, tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "keys.sqlite")) as store, store:
+        store.execute("UPDATE key_encryption_keys SET iterations = 1000")
     database = Database("audit", stack.settings)
     try:
         with pytest.raises(KeyUnusableError, match="below the floor"):

@@ -145,10 +145,13 @@ async def test_age_takes_only_partitions_that_are_old_to_the_last_entry(log: Aud
         assert (await prune(log, before=just, dry_run=True)).cut >= WIDTH
 
 
-UNRECORDED = [
+Loss = tuple[str, str, int | None, str]
+"""What it is, the statements, the first bad index where one can be named, and words of the finding."""
+
+UNRECORDED: list[Loss] = [
     ("without a record", f"DELETE FROM audit.stored_events WHERE index < {WIDTH}", 0, "missing"),
 ]
-RECORDED = [
+RECORDED: list[Loss] = [
     ("more than recorded", f"DELETE FROM audit.stored_events WHERE index < {WIDTH + 3}", WIDTH, "missing"),
     ("the record removed", "DELETE FROM audit.prunes", 0, "missing"),
     (
@@ -181,7 +184,7 @@ RECORDED = [
 ]
 
 
-async def found(stack: AuditStack, losses: list[tuple[str, str, int | None, str]]) -> None:
+async def found(stack: AuditStack, losses: list[Loss]) -> None:
     """Each loss is found, and once it is made good the log verifies again: with keys and without."""
     tables = ("stored_events", "entry_lookup", "tiles", "prunes")
     for table in tables:

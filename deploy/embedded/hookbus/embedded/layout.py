@@ -69,6 +69,11 @@ class Layout:
         return self.root / "audit" / "passphrase"
 
     @property
+    def audit_keys_file(self) -> Path:
+        """The audit log's wrapped keys: in a folder of their own, which a backup of the rest can leave out."""
+        return self.root / "audit-keys" / "keys.sqlite"
+
+    @property
     def audit_signing_key_file(self) -> Path:
         """What the audit log's checkpoints are signed with."""
         return self.root / "audit" / "signing.pem"

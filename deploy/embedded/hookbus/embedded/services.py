@@ -74,6 +74,7 @@ def service_unit(definition: ServiceDefinition, surroundings: Surroundings, *, h
     }
     if definition is AUDIT:
         environment["HOOKBUS_AUDIT_PASSPHRASE_FILE"] = str(surroundings.layout.audit_passphrase_file)
+        environment["HOOKBUS_AUDIT_KEYS_FILE"] = str(surroundings.layout.audit_keys_file)
         environment["HOOKBUS_AUDIT_SIGNING_KEY_FILE"] = str(surroundings.layout.audit_signing_key_file)
     # The trace store itself exports nothing: each of its own spans would beget others.
     if definition is not TRACES:

@@ -1,18 +1,26 @@
 """What changes the log's keys, each change an entry of the log: erasure, and rotation of either key."""
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
+from hookbus.audit.inspection import TYPE_ERASED
 from hookbus.audit.keys import subject_of
 from hookbus.audit.opened import OpenLog, own_entry, record_handovers
-from hookbus.audit.record import Stream
+from hookbus.audit.passphrases import KekKind
+from hookbus.audit.record import RecordInvalidError, Stream, open_record
 from hookbus.audit.repository import keys as key_store
+from hookbus.audit.repository import reading
 from hookbus.audit.repository.leading import Connection
 from hookbus.audit.sequencer import Reign
 from hookbus.platform.database.engine import Database
 
 FORGET_ROWS_MAX: Final = 5_000
 """Search rows emptied by one statement."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +32,19 @@ class Erasure:
 
 
 async def erase(opened: OpenLog, database: Database, *, agent: str, actor: str, reason: str) -> Erasure:
-    """Destroy every data key of an agent and leave a tombstone, in one transaction; then empty its search rows.
+    """Leave a tombstone and destroy every data key of an agent, in this order; then empty its search rows.
 
     The tombstone names the keys, not the agent. Hashes, proofs and checkpoints stand as before.
     """
     keyring = opened.keyring
-    subject = keyring.blind("subject", subject_of(Stream.HOOKS, agent))
+    subject = subject_of(Stream.HOOKS, agent)
 
     async def work(reign: Reign) -> Erasure:
-        found = await key_store.subject_keys(reign.connection, subject)
-        key_ids = [key_id for key_id, _ in found]
-        if not found:
+        key_ids = await keyring.of_subject(subject)
+        if not key_ids:
             return Erasure(0, 0)
-        erasure = Erasure(len(found), sum(entries for _, entries in found))
+        entries = await key_store.entries_under(reign.connection, key_ids)
+        erasure = Erasure(len(key_ids), sum(entries.values()))
         tombstone = own_entry(
             "erased",
             {
@@ -47,10 +55,15 @@ async def erase(opened: OpenLog, database: Database, *, agent: str, actor: str, 
             },
         )
 
-        async def destroy(connection: Connection) -> None:
-            await key_store.destroy_data_keys(connection, key_ids)
+        async def forget(connection: Connection) -> None:
+            await key_store.forget_data_keys(connection, key_ids)
 
-        await opened.sequencer.commit(reign, [tombstone], also=destroy)
+        await key_store.lock_erasures(reign.connection, alone=True)
+        try:
+            await opened.sequencer.commit(reign, [tombstone], also=forget)
+            await keyring.destroy(key_ids)
+        finally:
+            await key_store.unlock_erasures(reign.connection, alone=True)
         keyring.forget()
         return erasure
 
@@ -62,11 +75,36 @@ async def erase(opened: OpenLog, database: Database, *, agent: str, actor: str, 
     return erasure
 
 
-async def rotate_wrapping(opened: OpenLog, *, actor: str) -> int:
-    """Wrap every data key under a new passphrase; how many there are."""
+async def finish_erasures(opened: OpenLog, connection: Connection) -> None:
+    """Destroy what a tombstone of the log says is destroyed, should it still be there: a crash may have come between
+    the two, or the key store may be an old copy. The tombstone itself decides, which no one can make without the keys.
+    """
+    for index in await key_store.tombstones(connection):
+        entry = await reading.read_entry(connection, index)
+        key = None if entry is None else (await opened.keyring.open_keys([entry.key_id])).get(entry.key_id)
+        if entry is None or key is None:
+            continue
+        try:
+            event = json.loads(open_record(entry.record, entry.detached, key.cipher))
+        except RecordInvalidError:
+            log.warning("a tombstone was changed: verify the log", index=index)
+            continue
+        if entry.stream == Stream.LOG and event["type"] == TYPE_ERASED:
+            found = await opened.keyring.destroy([bytes.fromhex(key_id) for key_id in event["data"]["key_ids"]])
+            if found:
+                log.warning("an erasure was finished", index=index, keys=found)
+
+
+async def rotate_wrapping(opened: OpenLog, *, actor: str, to: KekKind | None) -> int:
+    """Wrap every data key under a new key-encryption key, of the kind in use or of the kind ``to``; how many there are.
+
+    Raises:
+        KeyUnusableError, KeyFileError: the new one cannot be used; nothing is changed.
+    """
+    fresh = await opened.keyring.next_kek(to)
 
     async def work(reign: Reign) -> int:
-        count = await opened.keyring.rotate(reign.connection)
+        count = await opened.keyring.rotate(fresh)
         await opened.sequencer.commit(reign, [own_entry("wrapping_rotated", {"keys": count, "actor": actor})])
         return count
 

@@ -38,7 +38,7 @@ def build(settings: AuditSettings) -> Service:
     server = RpcServer(broker, SERVICE)
     ReadingRequests(database, log, ReadRecorder(Publisher(broker))).register(server)
     CheckingRequests(database, log, settings.database_url.get_secret_value()).register(server)
-    ExportRequests(database, log).register(server)
+    ExportRequests(log).register(server)
     ProvingRequests(database, log).register(server)
     pruning = Pruning(database)
     AdministrationRequests(database, log, pruning).register(server)

@@ -4,18 +4,20 @@ import asyncio
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
 from hookbus.audit.inspection import FaultError
 from hookbus.audit.keyring import Keyring
-from hookbus.audit.keys import KeyEncryptionKey
+from hookbus.audit.keys import KeyUnusableError
 from hookbus.audit.note import Checkpoint, NoteInvalidError
 from hookbus.audit.pruned import absorb_pruned, read_record
 from hookbus.audit.repository import appending, leading, reading
-from hookbus.audit.stretches import Order, Stretch, inspect, start, work
+from hookbus.audit.repository import keys as key_store
+from hookbus.audit.stretches import Order, RawKeys, Stretch, inspect, start, work
 from hookbus.audit.tiles import TILE_WIDTH, TileAddress
 from hookbus.audit.trust import Trust
 from hookbus.audit.verify import LogVerifier, TileHashes
@@ -78,15 +80,13 @@ async def check_log(
         means: keys to decrypt with, and processes to work with.
         progress: told after each chunk.
     """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        # Before the snapshot: a partition dropped after it would be missing without a record in it.
-        await reading.hold_partitions(connection)
-        state = await leading.read_state(connection)
+    async with _snapshot(connection, means.keyring) as (state, keys):
         if state is None:
             return Finding(0, b"", 0, FaultError(None, "the log has no state: it was removed or never created"))
         verifier: LogVerifier | None = None
         try:
             _require_same_log(state, trust.origin)
+            usable = _require_usable(keys)
             stored = await _stored_checkpoints(connection, trust)
             pruned = await read_record(connection, trust)
             known = [*stored, *trust.handed_over, *remembered, *([] if pruned is None else [pruned.checkpoint])]
@@ -96,7 +96,7 @@ async def check_log(
             if means.hashes_only:
                 await _walk_hashes(connection, verifier, state.frontier.size, progress)
             else:
-                await _walk(connection, verifier, means, state, progress)
+                await _walk(connection, verifier, _Workers(connection, means, state, usable), progress)
             verifier.finish(size=state.frontier.size, tiles_stored=await reading.count_tiles(connection))
             _require_root(state, verifier.root)
         except FaultError as fault:
@@ -105,9 +105,46 @@ async def check_log(
         return Finding(verifier.size, verifier.root, verifier.size, None)
 
 
+@asynccontextmanager
+async def _snapshot(
+    connection: leading.Connection, keyring: Keyring | None
+) -> AsyncGenerator[tuple[leading.LogState | None, RawKeys | KeyUnusableError | None]]:
+    """One state of the database, and every data key that belonged to it. Without ``keyring`` no keys.
+
+    A key that is erased, or wrapped anew, the moment after is at hand all the same: no erasure comes between the
+    database's state and the reading of the keys.
+    """
+    held = keyring is not None
+    if held:
+        await key_store.lock_erasures(connection, alone=False)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            # Before the snapshot: a partition dropped after it would be missing without a record in it.
+            await reading.hold_partitions(connection)
+            state = await leading.read_state(connection)
+            keys: RawKeys | KeyUnusableError | None = None
+            if keyring is not None:
+                try:
+                    keys = await keyring.all_keys()
+                except KeyUnusableError as error:
+                    keys = error
+                await key_store.unlock_erasures(connection, alone=False)
+                held = False
+            yield state, keys
+    finally:
+        if held:
+            await key_store.unlock_erasures(connection, alone=False)
+
+
 def _require_same_log(state: leading.LogState, origin: str) -> None:
     if state.origin != origin or not origin.endswith(state.log_id.hex()):
         raise FaultError(None, "the database holds another log than the one its key signs")
+
+
+def _require_usable(keys: RawKeys | KeyUnusableError | None) -> RawKeys | None:
+    if isinstance(keys, KeyUnusableError):
+        raise FaultError(None, str(keys))
+    return keys
 
 
 def _require_root(state: leading.LogState, root: bytes) -> None:
@@ -138,20 +175,13 @@ def _full_tile(tiles: TileHashes, number: int) -> bytes:
     return stored
 
 
-async def _walk(
-    connection: leading.Connection,
-    verifier: LogVerifier,
-    means: Means,
-    state: leading.LogState,
-    progress: Progress,
-) -> None:
+async def _walk(connection: leading.Connection, verifier: LogVerifier, team: "_Workers", progress: Progress) -> None:
     """Inspect stretch after stretch, in other processes where there are many, and absorb them in order."""
-    size = state.frontier.size
+    size = team.size
     outside = await reading.first_outside(connection, size)
     if outside is not None and outside < 0:
         raise FaultError(outside, "an entry was added: this index lies outside the log")
-    kek = None if means.keyring is None else await means.keyring.current_kek(connection)
-    async with _Workers(connection, means, state, kek) as workers:
+    async with team as workers:
         waiting: deque[_Pending] = deque()
         for first in range(verifier.size, size, STRETCH_ENTRIES):
             end = min(size, first + STRETCH_ENTRIES)
@@ -188,14 +218,19 @@ class _Workers:
     """Processes that share this transaction's snapshot; for a short log, or without an address, this process."""
 
     def __init__(
-        self, connection: leading.Connection, means: Means, state: leading.LogState, kek: KeyEncryptionKey | None
+        self, connection: leading.Connection, means: Means, state: leading.LogState, keys: RawKeys | None
     ) -> None:
         self._connection = connection
         self._url = means.database_url
         self._state = state
-        self._kek = kek
+        self._keys = keys
         self._pool: ProcessPoolExecutor | None = None
         self.ahead_max = 0
+
+    @property
+    def size(self) -> int:
+        """Entries the log says it has."""
+        return self._state.frontier.size
 
     async def __aenter__(self) -> Self:
         if self._url is None or self._state.frontier.size < PARALLEL_ENTRIES_MIN:
@@ -203,13 +238,12 @@ class _Workers:
         # The snapshot lives as long as this transaction, which is idle while the workers read.
         await self._connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         snapshot = await self._connection.fetchval("SELECT pg_export_snapshot()")
-        kek = None if self._kek is None else self._kek.export()
         workers = os.cpu_count() or 1
         self._pool = ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=start,
-            initargs=(Order(self._url, snapshot, self._state.log_id, kek),),
+            initargs=(Order(self._url, snapshot, self._state.log_id, self._keys),),
         )
         self.ahead_max = STRETCHES_AHEAD_PER_WORKER * workers
         return self
@@ -221,7 +255,7 @@ class _Workers:
     def begin(self, first: int, end: int) -> Awaitable[Stretch]:
         """Begin with a stretch."""
         if self._pool is None:
-            return inspect(self._connection, self._state.log_id, self._kek, first, end)
+            return inspect(self._connection, self._state.log_id, self._keys, first, end)
         return asyncio.get_running_loop().run_in_executor(self._pool, work, first, end)
 
 

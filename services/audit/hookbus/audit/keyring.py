@@ -1,7 +1,8 @@
 """The keys at hand: the key-encryption key, and data keys unwrapped and cached."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -10,20 +11,23 @@ from hookbus.audit.keys import (
     KEY_BYTES,
     DataKey,
     KeyEncryptionKey,
+    KeyUnusableError,
     Randomness,
     blind,
     create_data_key,
-    create_kek,
     unwrap_data_key,
 )
-from hookbus.audit.passphrases import Passphrases
-from hookbus.audit.repository import keys as store
+from hookbus.audit.keystore import KeyStore, StoredKek, WrappedKey
+from hookbus.audit.passphrases import KekFiles, KekKind, NextKek
+from hookbus.audit.repository import keys as listed
 from hookbus.audit.repository.leading import Connection
 
 CACHED_KEYS_MAX: Final = 10_000
 """Unwrapped data keys held in memory."""
 
 FIRST_KEK_ID: Final = 1
+READ_ATTEMPTS_MAX: Final = 5
+"""Rotations that one read of keys may meet."""
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
@@ -47,57 +51,61 @@ class Keyring:
     """Data keys by subject and period, and by id. Not for concurrent appends: the sequencer is alone."""
 
     def __init__(
-        self,
-        kek: KeyEncryptionKey,
-        kek_id: int,
-        search_key: bytes,
-        randomness: Randomness,
-        passphrases: Passphrases,
+        self, store: KeyStore, kek: KeyEncryptionKey, stored: StoredKek, files: KekFiles, randomness: Randomness
     ) -> None:
-        self._passphrases = passphrases
-        self._kek = kek
-        self._kek_id = kek_id
+        self._store = store
         self._randomness = randomness
-        self.search_key = search_key
+        self._files = files
+        self._kek = kek
+        self._stored = stored
+        self.search_key = kek.unwrap(stored.search_key_wrapped)
+        self._turning = asyncio.Lock()
+        """One change of the key-encryption key at a time: made here, or taken over from another process."""
         self._current: OrderedDict[tuple[str, str], _CachedKey] = OrderedDict()
         self._by_id: OrderedDict[bytes, DataKey] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"Keyring(kek_id={self._kek_id})"
+        return f"Keyring(kek_id={self._stored.kek_id})"
 
     @classmethod
-    async def open(cls, connection: Connection, passphrases: Passphrases, randomness: Randomness) -> "Keyring":
-        """The keyring of the log, made at the first call. Blocks for the derivation, a tenth of a second.
+    async def open(cls, connection: Connection, store: KeyStore, files: KekFiles, randomness: Randomness) -> "Keyring":
+        """The keyring of the log, made at the first call.
 
         Raises:
-            KeyUnusableError: wrong passphrase, or weakened parameters.
+            KeyUnusableError: wrong passphrase or key file, weakened parameters, or the log's keys are gone.
+            KeyFileError: a file is absent, or others may read it.
         """
-        stored = await store.read_kek(connection)
+        await store.open()
+        legacy = await listed.read_legacy(connection)
+        if legacy is not None:
+            await store.adopt(legacy.kek, legacy.keys)
+            await listed.clear_legacy(connection)
+        stored = await store.read_kek()
         if stored is None:
-            kek, parameters = create_kek(passphrases.current(), randomness)
-            wrapped = kek.wrap(randomness(KEY_BYTES))
-            await store.insert_kek(connection, store.StoredKek(FIRST_KEK_ID, parameters, wrapped))
-            stored = await store.read_kek(connection)
-            assert stored is not None
-        kek = passphrases.load(stored.parameters)
-        return cls(kek, stored.kek_id, kek.unwrap(stored.search_key_wrapped), randomness, passphrases)
+            if await listed.has_keys(connection):
+                raise KeyUnusableError(f"{store.path}: the key store is empty, and the log has keys: restore it")
+            kek, parameters = await asyncio.to_thread(files.create)
+            stored = await store.create_kek(StoredKek(FIRST_KEK_ID, parameters, kek.wrap(randomness(KEY_BYTES))))
+        kek = await asyncio.to_thread(files.load, stored.parameters)
+        return cls(store, kek, stored, files, randomness)
 
-    async def rotate(self, connection: Connection) -> int:
-        """Wrap every data key under a new passphrase, in a transaction; how many there are.
+    async def next_kek(self, to: KekKind | None) -> NextKek:
+        """What to rotate to: of the kind in use, or of the kind ``to``. Raises as :meth:`open`; changes nothing."""
+        return await asyncio.to_thread(self._files.next, self._stored.parameters, to)
+
+    async def rotate(self, fresh: NextKek) -> int:
+        """Wrap every data key under a new key-encryption key, in one transaction of the store; how many there are.
 
         The data keys themselves stay, and with them every ciphertext and every hash.
         """
-        kek, parameters = create_kek(self._passphrases.next(), self._randomness)
-        kek_id = self._kek_id + 1
-        async with connection.transaction():
-            await store.insert_kek(connection, store.StoredKek(kek_id, parameters, kek.wrap(self.search_key)))
-            rows = await store.read_all_data_keys(connection)
-            await store.rewrap_data_keys(
-                connection, kek_id, {row.key_id: kek.wrap(self._kek.unwrap(row.wrapped)) for row in rows}
-            )
-        self._kek, self._kek_id = kek, kek_id
-        self._passphrases.adopt_next()
-        return len(rows)
+        async with self._turning:
+            old = self._kek
+            search_key = fresh.kek.wrap(self.search_key)
+            stored = StoredKek(self._stored.kek_id + 1, fresh.parameters, search_key)
+            count = await self._store.rewrap(stored, lambda row: fresh.kek.wrap(old.unwrap(row.wrapped)))
+            self._kek, self._stored = fresh.kek, stored
+            await asyncio.to_thread(fresh.adopt)
+        return count
 
     def blind(self, field_name: str, value: str) -> bytes:
         """The search tag of a value."""
@@ -119,17 +127,27 @@ class Keyring:
             found[subject] = key
         return BatchKeys(found, created)
 
-    def wrapped(self, key: DataKey) -> store.StoredDataKey:
-        """A new data key as it is stored."""
-        return store.StoredDataKey(
-            key.key_id,
-            self._kek_id,
-            self.blind("subject", key.subject),
-            key.period,
-            self._kek.wrap(key.key),
-            key.commitment,
-            0,
-        )
+    async def keep(self, keys: Sequence[DataKey]) -> None:
+        """Put new data keys into the store. One whose batch then fails stays there unused."""
+        if not keys:
+            return
+        async with self._turning:
+            wrapped = [
+                WrappedKey(
+                    key.key_id,
+                    self._stored.kek_id,
+                    self.blind("subject", key.subject),
+                    key.period,
+                    self._kek.wrap(key.key),
+                    key.commitment,
+                )
+                for key in keys
+            ]
+            await self._store.add(wrapped)
+
+    def listed(self, keys: Sequence[DataKey]) -> list[tuple[DataKey, bytes]]:
+        """New data keys with their blinded subjects, as the database lists them."""
+        return [(key, self.blind("subject", key.subject)) for key in keys]
 
     def committed(self, keys: BatchKeys, uses: Mapping[bytes, int]) -> None:
         """Remember, once a batch is committed, which keys exist and how often each was used."""
@@ -147,63 +165,89 @@ class Keyring:
         self._current.clear()
         self._by_id.clear()
 
+    async def of_subject(self, subject: str) -> list[bytes]:
+        """The ids of a subject's data keys."""
+        return [row.key_id for row in await self._store.of_subjects([self.blind("subject", subject)])]
+
+    async def destroy(self, key_ids: Collection[bytes]) -> int:
+        """Destroy data keys; how many there were. What they encrypt is unreadable from then on."""
+        count = await self._store.destroy(key_ids)
+        for key_id in key_ids:
+            self._by_id.pop(key_id, None)
+        for slot in [slot for slot, cached in self._current.items() if cached.key.key_id in key_ids]:
+            del self._current[slot]
+        return count
+
     async def destroy_before(self, connection: Connection, period: str) -> None:
         """Destroy the data keys of the periods before ``period``: no entry that is left is under them."""
-        await store.destroy_before(connection, period)
-        # Nothing of them is left here either. What is in use stays cached: a batch may be under way.
-        for slot in [slot for slot in self._current if slot[1] < period]:
-            del self._current[slot]
-        for key_id in [key_id for key_id, key in self._by_id.items() if key.period < period]:
-            del self._by_id[key_id]
+        old = [key_id for key_id, made in (await self.periods()).items() if made < period]
+        await listed.forget_before(connection, period)
+        await self.destroy(old)
 
-    async def open_keys(self, connection: Connection, key_ids: Collection[bytes]) -> dict[bytes, DataKey]:
+    async def periods(self) -> dict[bytes, str]:
+        """Key id -> period of every data key there is."""
+        return {row.key_id: row.period for row in await self._store.read_all()}
+
+    async def open_keys(self, key_ids: Collection[bytes]) -> dict[bytes, DataKey]:
         """The data keys of these ids, as far as they still exist.
 
         Raises:
             KeyUnusableError: a stored key was tampered with.
         """
-        rows = await store.read_data_keys(connection, list(key_ids))
-        if any(row.kek_id != self._kek_id for row in rows):
-            await self._reload(connection)
-        return {row.key_id: self._by_id.get(row.key_id) or self._unwrap(row, subject="") for row in rows}
+        kek, rows = await self._consistent(lambda: self._store.read(key_ids))
+        return {row.key_id: self._by_id.get(row.key_id) or _unwrap(kek, row) for row in rows}
 
-    async def current_kek(self, connection: Connection) -> KeyEncryptionKey:
-        """The key-encryption key that the database names as the newest."""
-        stored = await store.read_kek(connection)
-        if stored is not None and stored.kek_id != self._kek_id:
-            await self._reload(connection)
-        return self._kek
+    async def all_keys(self) -> dict[bytes, bytes]:
+        """Key id -> data key, for a check of everything. Raises as :meth:`open_keys`."""
+        kek, rows = await self._consistent(self._store.read_all)
+        return await asyncio.to_thread(lambda: {row.key_id: _unwrap(kek, row).key for row in rows})
 
-    async def _reload(self, connection: Connection) -> None:
-        """Take over the key-encryption key that another process has rotated to."""
-        stored = await store.read_kek(connection)
-        assert stored is not None
-        self._kek, self._kek_id = self._passphrases.load(stored.parameters), stored.kek_id
+    async def _consistent(
+        self, read: Callable[[], Awaitable[Sequence[WrappedKey]]]
+    ) -> tuple[KeyEncryptionKey, Sequence[WrappedKey]]:
+        """Rows, and the key-encryption key they are wrapped under: a rotation may come between the two."""
+        for _ in range(READ_ATTEMPTS_MAX):
+            rows = await read()
+            if all(row.kek_id == self._stored.kek_id for row in rows):
+                return self._kek, rows
+            await self._take_over()
+        raise KeyUnusableError("the data keys are not wrapped under the key-encryption key that the store names")
+
+    async def _take_over(self) -> None:
+        """Turn to the key-encryption key that another process, or this one meanwhile, has rotated to."""
+        async with self._turning:
+            stored = await self._store.read_kek()
+            if stored is not None and stored.kek_id != self._stored.kek_id:
+                self._kek, self._stored = await asyncio.to_thread(self._files.load, stored.parameters), stored
 
     async def _read_period(self, connection: Connection, subjects: Sequence[str], period: str) -> dict[str, _CachedKey]:
+        """The newest data key of each subject that both the store and the database know."""
         by_tag = {self.blind("subject", subject): subject for subject in subjects}
-        rows = await store.read_period_keys(connection, list(by_tag), period)
+        kek, rows = await self._consistent(lambda: self._store.of_subjects(list(by_tag), period))
+        entries = await listed.entries_under(connection, [row.key_id for row in rows])
         found: dict[str, _CachedKey] = {}
         for row in rows:
-            subject = by_tag[row.subject]
-            cached = _CachedKey(self._unwrap(row, subject=subject), row.entries)
-            found[subject] = cached
+            if row.key_id in entries:
+                key = _unwrap(kek, row, by_tag[row.subject])
+                found[key.subject] = _CachedKey(key, entries[row.key_id])
+        for subject, cached in found.items():
             _put(self._current, (subject, period), cached)
         return found
-
-    def _unwrap(self, row: store.StoredDataKey, subject: str) -> DataKey:
-        return unwrap_data_key(
-            self._kek,
-            key_id=row.key_id,
-            subject=subject,
-            period=row.period,
-            wrapped=row.wrapped,
-            commitment=row.commitment,
-        )
 
     @staticmethod
     def _room(cached: _CachedKey | None) -> int:
         return 0 if cached is None else ENTRIES_PER_KEY_MAX - cached.entries
+
+
+def _unwrap(kek: KeyEncryptionKey, row: WrappedKey, subject: str = "") -> DataKey:
+    return unwrap_data_key(
+        kek,
+        key_id=row.key_id,
+        subject=subject,
+        period=row.period,
+        wrapped=row.wrapped,
+        commitment=row.commitment,
+    )
 
 
 def _put(cache: "OrderedDict[KeyT, ValueT]", key: KeyT, value: ValueT) -> None:

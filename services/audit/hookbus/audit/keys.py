@@ -31,6 +31,8 @@ ENTRIES_PER_KEY_MAX: Final = 2**26
 """Entries under one data key. With random 96-bit nonces, two alike are then less likely than 2**-44."""
 
 KDF_NAME: Final = "PBKDF2-HMAC-SHA256"
+KDF_FILE: Final = "FILE"
+"""No derivation: the key-encryption key lies in a file as it is."""
 BLIND_TAG_BYTES: Final = 16
 LOG_SUBJECT: Final = "log"
 """The subject of the log's own entries. No agent's subject is this: those begin with ``agent:``."""
@@ -47,11 +49,12 @@ class KeyUnusableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KekParameters:
-    """How a key-encryption key is derived, and how to tell the right passphrase from a wrong one."""
+    """How a key-encryption key is derived, and how to tell the right one from a wrong one."""
 
     salt: bytes
     iterations: int
     check: bytes
+    kdf: str = KDF_NAME
 
 
 class KeyEncryptionKey:
@@ -84,10 +87,6 @@ class KeyEncryptionKey:
             raise KeyUnusableError("a wrapped data key has the wrong length")
         return data_key
 
-    def export(self) -> bytes:
-        """The key itself, for a worker of the same service."""
-        return self._key
-
 
 def _derive(passphrase: bytes, salt: bytes, iterations: int) -> KeyEncryptionKey:
     if len(passphrase) < PASSPHRASE_BYTES_MIN:
@@ -108,9 +107,27 @@ def create_kek(passphrase: bytes, randomness: Randomness) -> tuple[KeyEncryption
 
 def load_kek(passphrase: bytes, parameters: KekParameters) -> KeyEncryptionKey:
     """The key-encryption key again; raises KeyUnusableError for a wrong passphrase or weakened parameters."""
+    if parameters.kdf != KDF_NAME:
+        raise KeyUnusableError("the log's key-encryption key is not derived from a passphrase")
     kek = _derive(passphrase, parameters.salt, parameters.iterations)
     if not hmac.compare_digest(kek.check, parameters.check):
         raise KeyUnusableError("the audit passphrase is not the one the log was written with")
+    return kek
+
+
+def file_kek(key: bytes) -> tuple[KeyEncryptionKey, KekParameters]:
+    """A key-encryption key that lies in a file, and the parameters to store."""
+    kek = KeyEncryptionKey(key)
+    return kek, KekParameters(b"", 0, kek.check, KDF_FILE)
+
+
+def load_file_kek(key: bytes, parameters: KekParameters) -> KeyEncryptionKey:
+    """The same again; raises KeyUnusableError for another key."""
+    if parameters.kdf != KDF_FILE:
+        raise KeyUnusableError("the log's key-encryption key is not one of a key file")
+    kek = KeyEncryptionKey(key)
+    if not hmac.compare_digest(kek.check, parameters.check):
+        raise KeyUnusableError("the audit key file is not the one the log was written with")
     return kek
 
 

@@ -10,11 +10,13 @@ import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from hookbus.audit.administration import finish_erasures
 from hookbus.audit.anchors import AnchorFile, Witness
 from hookbus.audit.keyring import Keyring
+from hookbus.audit.keystore import KeyStore
 from hookbus.audit.opened import OpenLog, record_handovers
 from hookbus.audit.outreach import Outreach
-from hookbus.audit.passphrases import PassphraseFile
+from hookbus.audit.passphrases import KekFiles
 from hookbus.audit.publishing import Publisher
 from hookbus.audit.record import LOG_ID_BYTES
 from hookbus.audit.repository import leading
@@ -63,9 +65,9 @@ class Log:
             await leading.create_log(connection, log_id, f"{settings.audit_origin}/{log_id.hex()}")
             state = await leading.read_state(connection)
             assert state is not None
-            keyring = await Keyring.open(
-                connection, PassphraseFile(settings.audit_passphrase_file, os.urandom), os.urandom
-            )
+            files = KekFiles(settings.audit_passphrase_file, settings.audit_kek_file, os.urandom)
+            store = KeyStore(settings.audit_keys_file, state.log_id)
+            keyring = await Keyring.open(connection, store, files, os.urandom)
         signer = RemoteSigner(
             state.origin,
             key_file=settings.audit_signing_key_file,
@@ -81,8 +83,12 @@ class Log:
             witnesses=[Witness.parse(text) for text in settings.audit_witnesses],
         )
         publisher = Publisher(self._database, sequencer, signer, outreach)
-        self._open = OpenLog(state.origin, keyring, signer, sequencer, publisher, outreach)
-        return self._open
+        opened = OpenLog(state.origin, keyring, signer, sequencer, publisher, outreach)
+        async with self._database.raw() as connection:
+            # Before anything is read from the log: its keys may be an old copy.
+            await finish_erasures(opened, connection)
+        self._open = opened
+        return opened
 
     async def close(self) -> None:
         """End the signer."""
@@ -119,6 +125,8 @@ class Log:
                 # Another process may have signed, or rotated, while this one stood by.
                 await opened.signer.refresh()
                 await record_handovers(opened, self._database)
+                async with self._database.raw() as other:
+                    await finish_erasures(opened, other)
                 for loop in loops:
                     loop.start()
             await asyncio.wait((reign, publishing, reaching_out), return_when=asyncio.FIRST_COMPLETED)

@@ -22,7 +22,6 @@ from hookbus.audit.proofs import consistency_proof, tree_root
 from hookbus.audit.prune_record import prune_event_id
 from hookbus.audit.pruned import absorb_pruned, ids_digest, read_record
 from hookbus.audit.record import from_microseconds
-from hookbus.audit.repository import keys as key_store
 from hookbus.audit.repository import pruning, reading
 from hookbus.audit.repository.leading import Connection, read_state
 from hookbus.audit.sequencer import Reign, system_clock_us
@@ -121,7 +120,7 @@ class Pruning:
         note = await opened.signer.prune(cut, await tree_root(connection, cut), ids.value, proof)
         event_id = prune_event_id(note)
         data = {"note": note, "cut": cut, "actor": actor, "reason": reason}
-        kept = await _announcements(connection, ledger, cut)
+        kept = await _announcements(opened, connection, ledger, cut)
 
         async def work(reign: Reign) -> None:
             for at in range(0, len(kept), ANNOUNCEMENTS_AT_ONCE):
@@ -177,10 +176,10 @@ async def _check(opened: OpenLog, connection: Connection, cut: int) -> KeyLedger
     verifier = LogVerifier(state.log_id, [] if record is None else [record.checkpoint], decrypt=False)
     if record is not None:
         await absorb_pruned(connection, verifier, record, STRETCH_ENTRIES)
-    kek = await opened.keyring.current_kek(connection)
+    keys = await opened.keyring.all_keys()
     for first in range(verifier.size, cut, STRETCH_ENTRIES):
         end = min(cut, first + STRETCH_ENTRIES)
-        stretch = await inspect(connection, state.log_id, kek, first, end)
+        stretch = await inspect(connection, state.log_id, keys, first, end)
         if stretch.lookup_fault is not None:
             raise FaultError(stretch.lookup_fault, "the entry's search row is missing, added or changed")
         verifier.absorb(stretch.inspected, await reading.full_tiles(connection, first, end))
@@ -191,11 +190,11 @@ async def _check(opened: OpenLog, connection: Connection, cut: int) -> KeyLedger
     return ledger
 
 
-async def _announcements(connection: Connection, ledger: KeyLedger, cut: int) -> Sequence[Incoming]:
+async def _announcements(opened: OpenLog, connection: Connection, ledger: KeyLedger, cut: int) -> Sequence[Incoming]:
     """The data keys announced in what is to go and used in what stays, announced anew."""
     oldest = await pruning.entry_time(connection, cut)
     period = period_of(from_microseconds(system_clock_us()) if oldest is None else oldest)
-    stored = await key_store.keys_from(connection, period)
+    stored = {key_id: made for key_id, made in (await opened.keyring.periods()).items() if made >= period}
     return [
         own_entry(
             "key_created",

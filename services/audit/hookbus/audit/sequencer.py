@@ -265,6 +265,8 @@ class Sequencer:
 
     async def _write(self, reign: Reign, batch: Batch, keys: BatchKeys, also: Also | None) -> None:
         connection = reign.connection
+        # Ahead of the transaction: an entry nobody has the key of could never be read.
+        await self._keyring.keep(keys.created)
         async with connection.transaction():
             await leading.advance(
                 connection,
@@ -273,7 +275,7 @@ class Sequencer:
                 to=batch.tree.frontier,
                 last_time_us=batch.time_us,
             )
-            await key_store.insert_data_keys(connection, [self._keyring.wrapped(key) for key in keys.created])
+            await key_store.insert_data_keys(connection, self._keyring.listed(keys.created))
             if await key_store.count_uses(connection, batch.uses) != len(batch.uses):
                 # A key of this batch was destroyed meanwhile: nothing may be written that nobody can ever read.
                 raise leading.FencedError

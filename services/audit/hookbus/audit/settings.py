@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from hookbus.audit.anchors import Witness
+from hookbus.audit.keys import KEY_BYTES
 from hookbus.audit.passphrases import random_passphrase
 from hookbus.audit.sequencer import PARTITION_ENTRIES
 from hookbus.audit.signing.files import write_private
@@ -16,6 +17,7 @@ from hookbus.platform.settings import SECRETS_DIR_VARIABLE, DatabaseSettings, En
 
 SIGNING_KEY_FILE_NAME: Final = "audit-signing.pem"
 PASSPHRASE_FILE_NAME: Final = "audit-passphrase"  # noqa: S105 - the name of a file
+KEYS_FILE_NAME: Final = "audit-keys.sqlite"
 RETENTION_DAYS_MIN: Final = 1
 RETENTION_DAYS_MAX: Final = 36_500
 PARTITION_ENTRIES_MAX: Final = 16_777_216
@@ -45,6 +47,13 @@ class AuditSettings(DatabaseSettings):
 
     audit_passphrase_file: Path = Field(default_factory=lambda: _secret_file(PASSPHRASE_FILE_NAME))
     """The passphrase from which the key-encryption key is derived; whoever has it and the database can read the log."""
+
+    audit_kek_file: Path | None = None
+    """The key-encryption key itself, 32 bytes, in place of a passphrase. A log that was written with the passphrase
+    goes on with it until `hookbus audit rotate-key --to key-file`."""
+
+    audit_keys_file: Path = Field(default_factory=lambda: _secret_file(KEYS_FILE_NAME))
+    """The wrapped data keys. Back it up apart from the database: without it no entry can be read."""
 
     audit_anchor_file: Path | None = None
     """Every checkpoint is added to this file as well. Let it lie where the database's keeper cannot write."""
@@ -80,8 +89,9 @@ def may_create(settings: AuditSettings) -> bool:
 
 
 def prepare_secrets(settings: AuditSettings) -> None:
-    """Make the passphrase file where it is absent; raises FileNotFoundError in production for any absent secret."""
-    needed = [settings.audit_passphrase_file]
+    """Make the passphrase or the key file where it is absent; in production FileNotFoundError for any absent secret."""
+    key_file = settings.audit_kek_file
+    needed = [settings.audit_passphrase_file if key_file is None else key_file]
     if settings.audit_signer_socket is None:
         needed.append(settings.audit_signing_key_file)
     for path in needed:
@@ -90,5 +100,8 @@ def prepare_secrets(settings: AuditSettings) -> None:
         if not may_create(settings):
             raise FileNotFoundError(f"{path}: the secret file is absent; in production it is never made up")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not settings.audit_passphrase_file.exists():
+    if key_file is not None:
+        if not key_file.exists():
+            write_private(key_file, os.urandom(KEY_BYTES))
+    elif not settings.audit_passphrase_file.exists():
         write_private(settings.audit_passphrase_file, random_passphrase(os.urandom))

@@ -1,18 +1,22 @@
 """A stretch of the log, read and inspected: in this process, or in a worker that reads the same snapshot itself."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import asyncpg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hookbus.audit.inspection import Inspected, OpenedKey, inspect_rows
-from hookbus.audit.keys import KeyEncryptionKey, KeyUnusableError, unwrap_data_key
-from hookbus.audit.repository import keys as key_store
+from hookbus.audit.keys import commitment_of
 from hookbus.audit.repository import reading
 from hookbus.audit.repository.leading import Connection
 
 CONNECT_TIMEOUT_S = 5.0
+
+
+RawKeys = Mapping[bytes, bytes]
+"""Key id -> data key, of every key there was when the snapshot was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Order:
     database_url: str
     snapshot: str
     log_id: bytes
-    kek: bytes | None
+    keys: RawKeys | None
 
     def __repr__(self) -> str:
         return "Order(...)"
@@ -43,10 +47,10 @@ class _Worker:
         self._order = order
         self._loop = asyncio.new_event_loop()
         self._connection = self._loop.run_until_complete(_connect(order))
-        self._kek = None if order.kek is None else KeyEncryptionKey(order.kek)
 
     def inspect(self, first: int, end: int) -> Stretch:
-        return self._loop.run_until_complete(inspect(self._connection, self._order.log_id, self._kek, first, end))
+        order = self._order
+        return self._loop.run_until_complete(inspect(self._connection, order.log_id, order.keys, first, end))
 
 
 _worker: _Worker | None = None
@@ -74,28 +78,16 @@ async def _connect(order: Order) -> Connection:
     return connection
 
 
-async def inspect(connection: Connection, log_id: bytes, kek: KeyEncryptionKey | None, first: int, end: int) -> Stretch:
-    """Read and inspect the entries ``[first, end)``; with ``kek``, decrypt them too."""
+async def inspect(connection: Connection, log_id: bytes, keys: RawKeys | None, first: int, end: int) -> Stretch:
+    """Read and inspect the entries ``[first, end)``; with ``keys``, decrypt them too."""
     rows = await reading.read_range(connection, first, end)
     lookup_fault = await reading.lookup_fault(connection, first, end)
-    keys: dict[bytes, OpenedKey] | None = None
-    if kek is not None:
-        keys = {}
-        for stored in await key_store.read_data_keys(connection, list({row.key_id for row in rows})):
-            try:
-                key = unwrap_data_key(
-                    kek,
-                    key_id=stored.key_id,
-                    subject="",
-                    period=stored.period,
-                    wrapped=stored.wrapped,
-                    commitment=stored.commitment,
-                )
-            except KeyUnusableError as error:
-                return Stretch(Inspected(b"", None, (None, str(error))), None)
-            keys[stored.key_id] = OpenedKey(AESGCM(key.key), key.commitment)
+    opened: dict[bytes, OpenedKey] | None = None
+    if keys is not None:
+        used = {row.key_id for row in rows} & keys.keys()
+        opened = {key_id: OpenedKey(AESGCM(keys[key_id]), commitment_of(key_id, keys[key_id])) for key_id in used}
     # In a thread: a service that checks a short log itself goes on answering.
-    inspected = await asyncio.to_thread(inspect_rows, rows, first, log_id, keys)
+    inspected = await asyncio.to_thread(inspect_rows, rows, first, log_id, opened)
     if inspected.fault is None and inspected.count < end - first:
         inspected = Inspected(inspected.leaves, inspected.ledger, (first + inspected.count, "the entry is missing"))
     return Stretch(inspected, lookup_fault)

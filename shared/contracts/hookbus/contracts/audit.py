@@ -1,7 +1,7 @@
 """Requests and replies of the audit service. Hashes are lower-case hex unless a C2SP text format says otherwise."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -237,9 +237,15 @@ class EraseReply(WireModel):
 
 
 class RotateRequest(WireModel):
-    """``rotate_wrapping`` and ``rotate_signing``: a new passphrase, or a new signing key."""
+    """``rotate_signing``: a new signing key."""
 
     actor: Words = ""
+
+
+class RotateWrappingRequest(RotateRequest):
+    """``rotate_wrapping``: a new passphrase or key file; of the kind in use where ``to`` is None."""
+
+    to: Literal["passphrase", "key-file"] | None = None
 
 
 class RotateWrappingReply(WireModel):

@@ -1,9 +1,12 @@
 """Erasure, rotation, pruning."""
 
 from hookbus.audit import administration
+from hookbus.audit.keys import KeyUnusableError
 from hookbus.audit.log import Log
+from hookbus.audit.passphrases import KekKind
 from hookbus.audit.pruning import Limit, Pruning
 from hookbus.audit.signing.client import SignerAwayError
+from hookbus.audit.signing.files import KeyFileError
 from hookbus.audit.signing.signer import SigningRefusedError
 from hookbus.contracts import audit as wire
 from hookbus.contracts.problems import ProblemCode, ProblemError
@@ -22,7 +25,7 @@ class AdministrationRequests:
     def register(self, server: RpcServer) -> None:
         """Answer every method."""
         server.method("erase", wire.EraseRequest, self.erase)
-        server.method("rotate_wrapping", wire.RotateRequest, self.rotate_wrapping)
+        server.method("rotate_wrapping", wire.RotateWrappingRequest, self.rotate_wrapping)
         server.method("rotate_signing", wire.RotateRequest, self.rotate_signing)
         server.method("prune", wire.PruneRequest, self.prune)
 
@@ -37,11 +40,14 @@ class AdministrationRequests:
         )
         return wire.EraseReply(keys=erasure.keys, entries=erasure.entries)
 
-    async def rotate_wrapping(self, request: wire.RotateRequest) -> wire.RotateWrappingReply:
-        """A new passphrase over the same data keys."""
-        return wire.RotateWrappingReply(
-            keys=await administration.rotate_wrapping(self._log.opened, actor=request.actor)
-        )
+    async def rotate_wrapping(self, request: wire.RotateWrappingRequest) -> wire.RotateWrappingReply:
+        """A new passphrase or key file over the same data keys."""
+        to = None if request.to is None else KekKind(request.to)
+        try:
+            count = await administration.rotate_wrapping(self._log.opened, actor=request.actor, to=to)
+        except (KeyUnusableError, KeyFileError) as error:
+            raise ProblemError(ProblemCode.CONFLICT, f"nothing is rotated: {error}") from error
+        return wire.RotateWrappingReply(keys=count)
 
     async def prune(self, request: wire.PruneRequest) -> wire.PruneReply:
         """Drop the oldest partitions, signed and logged first."""

@@ -6,11 +6,9 @@ from typing import Final
 from hookbus.audit.exported_keys import seal_keys
 from hookbus.audit.log import Log
 from hookbus.audit.opened import own_entry
-from hookbus.audit.repository import keys as key_store
 from hookbus.contracts import audit as wire
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.bus.rpc import RpcServer
-from hookbus.platform.database.engine import Database
 
 KEYS_PER_PAGE_MAX: Final = 2_000
 """Some 140 bytes each, well within a message of the bus."""
@@ -20,8 +18,7 @@ LEAD_RETRY_AFTER_S: Final = 1.0
 class ExportRequests:
     """The RPC method that lets keys out. Only the process that appends serves it: each page is logged first."""
 
-    def __init__(self, database: Database, log: Log) -> None:
-        self._database = database
+    def __init__(self, log: Log) -> None:
         self._log = log
 
     def register(self, server: RpcServer) -> None:
@@ -32,10 +29,9 @@ class ExportRequests:
         """The next page of data keys, in the order of their ids."""
         opened = self._log.opened
         after = bytes.fromhex(request.after or "")
-        async with self._database.raw() as connection:
-            stored = sorted(row.key_id for row in await key_store.read_all_data_keys(connection) if row.key_id > after)
-            page = stored[:KEYS_PER_PAGE_MAX]
-            keys = await opened.keyring.open_keys(connection, page)
+        stored = sorted(key_id for key_id in await opened.keyring.periods() if key_id > after)
+        page = stored[:KEYS_PER_PAGE_MAX]
+        keys = await opened.keyring.open_keys(page)
         found = [keys[key_id] for key_id in page if key_id in keys]
         try:
             sealed = seal_keys(found, bytes.fromhex(request.public_key))

@@ -34,6 +34,21 @@ def write_private(path: Path, body: bytes) -> None:
     sync_folder(path.parent)
 
 
+def replace_private(path: Path, body: bytes) -> None:
+    """Put ``body`` in place of what ``path`` holds, at no moment nothing, and overwrite what it held."""
+    try:
+        old = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:
+        write_private(path, body)
+        return
+    try:
+        write_private(path, body)
+        os.write(old, bytes(os.fstat(old).st_size))
+        os.fsync(old)
+    finally:
+        os.close(old)
+
+
 def append_line(path: Path, line: bytes, mode: int = SECRET_MODE) -> None:
     """Add one line to the end, synced before this returns."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode)

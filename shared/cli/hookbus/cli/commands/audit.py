@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hookbus.cli import checkpoints, output
 from hookbus.cli.api import Api, JsonObject
-from hookbus.cli.commands import audit_check, audit_keeping
+from hookbus.cli.commands import audit_check, audit_keeping, audit_prune
 from hookbus.cli.commands.audit_pages import (
     AgentOption,
     KindOption,
@@ -124,6 +124,6 @@ def _show_entry(entry: JsonObject, *, as_json: bool) -> None:
 
 for command in (audit_check.verify, audit_check.prove, audit_check.key):
     app.command()(command)
-for command in (audit_keeping.export, audit_keeping.erase, audit_keeping.witness):
+for command in (audit_keeping.export, audit_keeping.erase, audit_keeping.witness, audit_prune.prune):
     app.command()(command)
 app.command("rotate-key")(audit_keeping.rotate_key)

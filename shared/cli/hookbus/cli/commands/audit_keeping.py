@@ -1,6 +1,7 @@
 """``hookbus audit export|erase|rotate-key|witness``: taking the log away, and keeping its keys."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +15,13 @@ from hookbus.cli.commands.options import AsJson
 from hookbus.cli.errors import EXIT_USAGE, CliError
 
 WITNESS_PORT_DEFAULT: Final = 8790
+
+
+class Wrapping(StrEnum):
+    """What the data keys can be wrapped under."""
+
+    PASSPHRASE = "passphrase"  # noqa: S105 - the name of a kind
+    KEY_FILE = "key-file"
 
 
 def export(
@@ -94,12 +102,15 @@ def erase(
 def rotate_key(
     *,
     signing: Annotated[bool, typer.Option("--signing", help="The key that signs checkpoints.")] = False,
+    to: Annotated[Wrapping | None, typer.Option("--to", help="Turn from a passphrase to a key file, or back.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Wrap the data keys under a new passphrase (no entry changes), or hand over to a new signing key."""
+    """Wrap the data keys under a new passphrase or key file (no entry changes), or hand over to a new signing key."""
+    if signing and to is not None:
+        raise CliError("--to is for the wrapping of data keys, --signing for the other key", EXIT_USAGE)
+    path = "signing/rotate" if signing else "wrapping/rotate" + ("" if to is None else f"?to={to.value}")
     with Api.from_settings() as api:
-        which = "signing" if signing else "wrapping"
-        reply = api.post(f"/api/v1/audit/keys/{which}/rotate", timeout_s=VERIFY_TIMEOUT_S)
+        reply = api.post(f"/api/v1/audit/keys/{path}", timeout_s=VERIFY_TIMEOUT_S)
     if as_json:
         output.show_json(reply)
     elif signing:
