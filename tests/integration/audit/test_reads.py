@@ -74,6 +74,43 @@ async def test_pages_join_without_a_gap_or_a_repeat(stack: AuditStack):
     assert seen == [event.id for event in events]
 
 
+async def test_newest_first_pages_join_without_a_gap_or_a_repeat(stack: AuditStack):
+    agent = unique("agent")
+    events = [hook_event(agent_id=agent) for _ in range(25)]
+    await stack.published(events)
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        request = wire.EntriesRequest(agent=agent, order=wire.Order.NEWEST, cursor=cursor, page_items_max=7)
+        reply = await read(stack, request)
+        seen += [entry.event_id for entry in reply.entries]
+        cursor = reply.cursor
+        if cursor is None:
+            break
+    assert seen == [event.id for event in reversed(events)]
+
+
+async def test_a_stream_is_found_alone(stack: AuditStack):
+    """A hook's event, a read (a security event) and the log's own entry each lie in their stream and in no other."""
+    event = hook_event()
+    await read(stack, wire.EntriesRequest(agent=unique("agent"), actor=unique("actor")))
+    await stack.published([event, hook_event()])
+    found_in: dict[wire.EntryStream, list[wire.Entry]] = {}
+    for stream in wire.EntryStream:
+        request = wire.EntriesRequest(stream=stream, order=wire.Order.NEWEST, page_items_max=100)
+        found_in[stream] = list((await read(stack, request)).entries)
+    assert event.id in {entry.event_id for entry in found_in[wire.EntryStream.HOOKS]}
+    for stream, prefix in (
+        (wire.EntryStream.SECURITY, "dev.hookbus.security."),
+        (wire.EntryStream.LOG, "dev.hookbus.audit."),
+    ):
+        types = [str((entry.event or {})["type"]) for entry in found_in[stream]]
+        assert types, stream
+        assert all(one.startswith(prefix) for one in types), (stream, types)
+    hooks = [str((entry.event or {})["type"]) for entry in found_in[wire.EntryStream.HOOKS]]
+    assert not any(one.startswith(("dev.hookbus.security.", "dev.hookbus.audit.")) for one in hooks)
+
+
 async def test_a_page_of_large_events_fits_the_bus(stack: AuditStack):
     agent = unique("agent")
     events = [hook_event(agent_id=agent, data={"text": "x" * 200_000}) for _ in range(6)]

@@ -8,11 +8,13 @@ from typing import Final
 import asyncpg
 
 from hookbus.audit.entries import StoredEntry
-from hookbus.audit.record import to_microseconds
+from hookbus.audit.record import Stream, to_microseconds
 from hookbus.audit.repository.appending import tile_hashes
 from hookbus.audit.repository.leading import Connection
 from hookbus.audit.tiles import TILE_WIDTH, TileAddress
 
+INDEX_END: Final = 2**63 - 1
+"""Beyond every index."""
 _SELECT_ENTRY: Final = (
     "SELECT index, stream, event_id, time, key_id, leaf_hash, record, detached FROM audit.stored_events"
 )
@@ -212,9 +214,12 @@ async def insert_handover(connection: Connection, number: int, note: str) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for; blinded values, None for any. ``before`` bounds the index (exclusive), newest first if set."""
+    """What to look for; blinded values, None for any. ``after`` and ``before`` bound the index, both exclusive."""
 
     after: int
+    before: int | None
+    newest_first: bool
+    stream: Stream | None
     agent: bytes | None
     session: bytes | None
     project: bytes | None
@@ -226,16 +231,19 @@ class Query:
 
 
 async def find_entries(connection: Connection, query: Query) -> list[StoredEntry]:
-    """Entries that match, in the order of their index, after ``query.after``."""
+    """Entries that match, by index."""
+    # The stream stands in the text: only so does a prepared statement use the index of security entries.
+    stream = "" if query.stream is None else f" AND l.stream = {int(query.stream)}"
+    order = "DESC" if query.newest_first else "ASC"
     rows = await connection.fetch(
-        "SELECT e.index, e.stream, e.event_id, e.time, e.key_id, e.leaf_hash, e.record, e.detached"
+        "SELECT e.index, e.stream, e.event_id, e.time, e.key_id, e.leaf_hash, e.record, e.detached"  # noqa: S608 - a number and a constant
         " FROM audit.entry_lookup l JOIN audit.stored_events e ON e.index = l.index"
-        " WHERE l.index > $1"
+        f" WHERE l.index > $1 AND l.index < $10{stream}"
         " AND ($2::bytea IS NULL OR l.agent = $2) AND ($3::bytea IS NULL OR l.session = $3)"
         " AND ($4::bytea IS NULL OR l.project = $4) AND ($5::text IS NULL OR l.kind = $5)"
         " AND ($6::text IS NULL OR l.outcome = $6)"
         " AND ($7::timestamptz IS NULL OR e.time >= $7) AND ($8::timestamptz IS NULL OR e.time < $8)"
-        " ORDER BY l.index LIMIT $9",
+        f" ORDER BY l.index {order} LIMIT $9",
         query.after,
         query.agent,
         query.session,
@@ -245,5 +253,6 @@ async def find_entries(connection: Connection, query: Query) -> list[StoredEntry
         query.since,
         query.until,
         query.rows_max,
+        INDEX_END if query.before is None else query.before,
     )
     return [_entry(row) for row in rows]

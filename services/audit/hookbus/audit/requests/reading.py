@@ -16,7 +16,7 @@ from hookbus.audit.opened import OpenLog
 from hookbus.audit.proofs import inclusion_proof
 from hookbus.audit.reads import ReadRecorder
 from hookbus.audit.receipt import write_receipt
-from hookbus.audit.record import RecordInvalidError, from_microseconds, open_record
+from hookbus.audit.record import RecordInvalidError, Stream, from_microseconds, open_record
 from hookbus.audit.repository import pruning, reading
 from hookbus.audit.requests.published import require_kept
 from hookbus.audit.signing.client import SignerAwayError
@@ -31,6 +31,11 @@ CHECKPOINT_WAIT_S: Final = 3.0
 CHECKPOINT_POLL_S: Final = 0.1
 PAGE_BYTES_MAX: Final = 512 * 1024
 """Events in one reply; the bus carries a message of a megabyte."""
+STREAM_BY_WORD: Final = {
+    wire.EntryStream.HOOKS: Stream.HOOKS,
+    wire.EntryStream.SECURITY: Stream.SECURITY,
+    wire.EntryStream.LOG: Stream.LOG,
+}
 
 
 class ReadingRequests:
@@ -47,7 +52,7 @@ class ReadingRequests:
         server.method("receipt", wire.ReceiptRequest, self.receipt)
 
     async def entries(self, request: wire.EntriesRequest) -> wire.EntriesReply:
-        """Decrypted entries that match, oldest first."""
+        """Decrypted entries that match, in the order asked for."""
         await self._reads.record(request)
         opened = self._log.opened
         keyring = opened.keyring
@@ -55,8 +60,13 @@ class ReadingRequests:
         def tag(field: str, value: str | None) -> bytes | None:
             return None if value is None else keyring.blind(field, value)
 
+        newest_first = request.order is wire.Order.NEWEST
+        place = _cursor_index(request.cursor)
         query = reading.Query(
-            after=_cursor_index(request.cursor),
+            after=-1 if newest_first or place is None else place,
+            before=place if newest_first else None,
+            newest_first=newest_first,
+            stream=None if request.stream is None else STREAM_BY_WORD[request.stream],
             agent=tag("agent", request.agent),
             session=tag("session", request.session),
             project=tag("project", request.project),
@@ -71,7 +81,7 @@ class ReadingRequests:
             rows = await reading.find_entries(connection, query)
             more = len(rows) > request.page_items_max
             rows = rows[: request.page_items_max]
-            keys = await keyring.open_keys({row.key_id for row in rows})
+            keys = await keyring.open_keys(connection, {row.key_id for row in rows})
         found: list[wire.Entry] = []
         size_bytes = 0
         for row in rows:
@@ -153,9 +163,9 @@ def _entry(row: StoredEntry, body: bytes | None) -> wire.Entry:
     )
 
 
-def _cursor_index(cursor: str | None) -> int:
+def _cursor_index(cursor: str | None) -> int | None:
     if cursor is None:
-        return -1
+        return None
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
         raise ProblemError(ProblemCode.BODY_INVALID, "the cursor is not one this log gave out")
     return int(cursor)

@@ -1,7 +1,7 @@
 """``/api/v1/audit``: the log's entries, and what lets anybody check them without trusting this server."""
 
 import base64
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
@@ -16,9 +16,11 @@ from hookbus.contracts.audit import (
     DetachedRequest,
     EntriesReply,
     EntriesRequest,
+    EntryStream,
     EraseReply,
     EraseRequest,
     InclusionRequest,
+    Order,
     ProofReply,
     PruneReply,
     PruneRequest,
@@ -27,7 +29,6 @@ from hookbus.contracts.audit import (
     RotateRequest,
     RotateSigningReply,
     RotateWrappingReply,
-    RotateWrappingRequest,
     TileReply,
     TileRequest,
     VerifyReply,
@@ -64,6 +65,8 @@ async def entries(
     state: StateOf,
     caller: Auditor,
     *,
+    order: Order = Order.OLDEST,
+    stream: EntryStream | None = None,
     agent: AgentId | None = None,
     kind: Filter = None,
     session: Filter = None,
@@ -74,8 +77,10 @@ async def entries(
     cursor: Cursor = None,
     page_items: PageItems = PAGE_ITEMS_DEFAULT,
 ) -> EntriesReply:
-    """Decrypted entries, oldest first."""
+    """Decrypted entries, oldest first unless asked otherwise."""
     request = EntriesRequest(
+        order=order,
+        stream=stream,
         agent=agent,
         kind=kind,
         session=session,
@@ -208,11 +213,9 @@ async def erase(
 
 
 @router.post("/keys/wrapping/rotate", openapi_extra=KEEP)
-async def rotate_wrapping(
-    state: StateOf, caller: Keeper, *, to: Annotated[Literal["passphrase", "key-file"] | None, Query()] = None
-) -> RotateWrappingReply:
-    """Wrap every data key under a new passphrase or key file; of the kind in use where nothing is said."""
-    request = RotateWrappingRequest(actor=caller.actor, to=to)
+async def rotate_wrapping(state: StateOf, caller: Keeper) -> RotateWrappingReply:
+    """Wrap every data key under a new passphrase."""
+    request = RotateRequest(actor=caller.actor)
     return await state.peers.call(
         SERVICE, "rotate_wrapping", request, RotateWrappingReply, timeout_s=SLOW_CALL_TIMEOUT_S
     )
