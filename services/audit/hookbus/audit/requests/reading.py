@@ -81,7 +81,7 @@ class ReadingRequests:
             rows = await reading.find_entries(connection, query)
             more = len(rows) > request.page_items_max
             rows = rows[: request.page_items_max]
-            keys = await keyring.open_keys(connection, {row.key_id for row in rows})
+            keys = await keyring.open_keys({row.key_id for row in rows})
         found: list[wire.Entry] = []
         size_bytes = 0
         for row in rows:

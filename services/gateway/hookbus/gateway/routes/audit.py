@@ -1,7 +1,7 @@
 """``/api/v1/audit``: the log's entries, and what lets anybody check them without trusting this server."""
 
 import base64
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
@@ -29,6 +29,7 @@ from hookbus.contracts.audit import (
     RotateRequest,
     RotateSigningReply,
     RotateWrappingReply,
+    RotateWrappingRequest,
     TileReply,
     TileRequest,
     VerifyReply,
@@ -213,9 +214,11 @@ async def erase(
 
 
 @router.post("/keys/wrapping/rotate", openapi_extra=KEEP)
-async def rotate_wrapping(state: StateOf, caller: Keeper) -> RotateWrappingReply:
-    """Wrap every data key under a new passphrase."""
-    request = RotateRequest(actor=caller.actor)
+async def rotate_wrapping(
+    state: StateOf, caller: Keeper, *, to: Annotated[Literal["passphrase", "key-file"] | None, Query()] = None
+) -> RotateWrappingReply:
+    """Wrap every data key under a new passphrase or key file; of the kind in use where nothing is said."""
+    request = RotateWrappingRequest(actor=caller.actor, to=to)
     return await state.peers.call(
         SERVICE, "rotate_wrapping", request, RotateWrappingReply, timeout_s=SLOW_CALL_TIMEOUT_S
     )
