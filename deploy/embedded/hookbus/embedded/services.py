@@ -79,8 +79,6 @@ def service_unit(definition: ServiceDefinition, surroundings: Surroundings, *, h
     # The trace store itself exports nothing: each of its own spans would beget others.
     if definition is not TRACES:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{LOOPBACK}:{surroundings.traces_port}"
-        # The trace store takes traces only; metrics are read at each service's /metrics.
-        environment["HOOKBUS_OTLP_METRICS"] = "false"
     probe_host = local_host(host)
     return Unit(
         spec=ProcessSpec(

@@ -2,6 +2,7 @@
 
 import sys
 
+from hookbus.audit import metrics
 from hookbus.audit.handlers import EventHandlers
 from hookbus.audit.log import Log
 from hookbus.audit.pruning import Pruning
@@ -35,6 +36,7 @@ def build(settings: AuditSettings) -> Service:
     log = Log(settings, database)
     events = EventHandlers(log)
     loops = (batch_loop(broker, AUDIT_HOOKS, events.hooks), batch_loop(broker, AUDIT_SECURITY, events.security))
+    metrics.watch(log)
     server = RpcServer(broker, SERVICE)
     ReadingRequests(database, log, ReadRecorder(Publisher(broker))).register(server)
     CheckingRequests(database, log, settings.database_url.get_secret_value()).register(server)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from opentelemetry.trace import SpanKind
 
+from hookbus.audit import metrics
 from hookbus.audit.entries import Incoming, from_event
 from hookbus.audit.log import Log
 from hookbus.audit.record import Stream
@@ -28,6 +29,7 @@ class EventHandlers:
     async def _append(self, stream: Stream, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
         incoming: list[Incoming] = [from_event(stream, delivery.event, delivery.body) for delivery in deliveries]
         attributes = {"db.system.name": "postgresql", "db.operation.batch.size": len(incoming)}
-        with telemetry.batch_step("audit append", attributes, SpanKind.CLIENT):
+        metrics.APPEND_ENTRIES.observe(len(incoming))
+        with telemetry.batch_step("audit append", attributes, SpanKind.CLIENT), metrics.APPEND_SECONDS.time():
             await self._log.opened.sequencer.append(incoming)
         return [Ack()] * len(deliveries)

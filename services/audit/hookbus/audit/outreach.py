@@ -41,6 +41,20 @@ class Outreach:
         self._newest = (checkpoint, note)
         self._offered.set()
 
+    def anchor_lag(self, size: int) -> int:
+        """How many of ``size`` entries the anchor furthest behind does not cover; 0 where none is set."""
+        reached = [
+            0 if kept is None else kept.size
+            for kept, is_set in ((self._filed, self._file is not None), (self._sent, self._url is not None))
+            if is_set
+        ]
+        return max(0, size - min(reached)) if reached else 0
+
+    def witness_lag(self, size: int) -> int:
+        """How many of ``size`` entries the witness furthest behind has not cosigned; 0 where none is set."""
+        reached = [self._known.get(witness.key.name, 0) for witness in self._witnesses]
+        return max(0, size - min(reached)) if reached else 0
+
     def remembered(self) -> list[str]:
         """The notes in the anchor file; raises OSError or ValueError where it cannot be read."""
         return [] if self._file is None else self._file.notes()

@@ -1,6 +1,7 @@
 """Checkpoints out: after commits, at most one a second, and a fresh one on a heartbeat while the log is idle."""
 
 import asyncio
+import time
 from typing import Final
 
 import structlog
@@ -39,6 +40,8 @@ class Publisher:
         self._signer = signer
         self._outreach = outreach
         self._lock = asyncio.Lock()
+        self.published_at_s: float | None = None
+        """When the newest checkpoint was kept, by the monotonic clock."""
         self.refused: str | None = None
         """Why the signer will not sign; None while all is well."""
 
@@ -89,6 +92,7 @@ class Publisher:
                 self.refused = None
                 await reading.insert_checkpoint(connection, checkpoint.size, checkpoint.root, note)
                 await reading.set_latest(connection, reign.epoch, note)
+            self.published_at_s = time.monotonic()
             self._outreach.offer(checkpoint, note)
 
 

@@ -82,7 +82,7 @@ def build(settings: BudgetSettings, prices: PriceList) -> Service:
         checks=(bus_check(broker), consumer_check(broker, BUDGET_HOOKS), Check("postgres", database.ping)),
         on_start=(server.start, _collect_seldom),
         on_stop=(database.close, writer.close),
-        tasks=(keeper.sweep, keeper.purge, keeper.relay),
+        tasks=(keeper.sweep, keeper.purge, keeper.relay, keeper.measure),
     )
 
 

@@ -1,13 +1,15 @@
 """What the service does unasked: end holds whose time is over, forget what is long closed, publish what waits."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
+from hookbus.budget import metrics
 from hookbus.budget.accounts import Place
 from hookbus.budget.commands import Expire
-from hookbus.budget.repository import charges, holds, outbox
+from hookbus.budget.repository import charges, holds, outbox, reports
 from hookbus.budget.writer import LedgerWriter
 from hookbus.contracts.events import Event
 from hookbus.contracts.problems import ProblemError
@@ -25,6 +27,8 @@ MODEL_REQUEST_AGE_MAX_S: Final = 40 * 86_400.0
 """A second source of one request that comes later than this is charged again."""
 PUBLISHED_AGE_MAX_S: Final = 40 * 86_400.0
 """Longer than the longest window that ends: within it the id of a warning keeps it from being raised twice."""
+MEASURE_INTERVAL_S: Final = 15.0
+DRIFT_ROWS_MAX: Final = 10_000
 RELAY_INTERVAL_S: Final = 0.25
 RELAY_EVENTS_MAX: Final = 100
 
@@ -64,6 +68,20 @@ class Keeper:
                 if isinstance(answer, BaseException):
                     raise answer
         return len(due)
+
+    async def measure(self) -> None:
+        """Keep the gauges of holds and of drift true."""
+        while True:
+            with suppress(ProblemError):
+                await self.measure_once()
+            await asyncio.sleep(MEASURE_INTERVAL_S)
+
+    async def measure_once(self) -> None:
+        """Read both once."""
+        async with self._database.raw() as connection:
+            metrics.HOLDS.set(await holds.count_open(connection))
+            reported, computed = await reports.drift_sums(connection, DRIFT_ROWS_MAX)
+        metrics.DRIFT_RATIO.set(reported / computed if computed else 1.0)
 
     async def purge(self) -> None:
         """Forget holds and published events that nobody asks for any more."""

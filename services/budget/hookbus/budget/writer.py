@@ -132,8 +132,10 @@ class LedgerWriter:
             _fail([waiting], error)
 
     async def _run(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+        commands = [each.command for each in batch]
         with metrics.transaction(len(batch)):
-            answers = await self._transaction.run(connection, [each.command for each in batch])
+            answers = await self._transaction.run(connection, commands)
+        metrics.answered(zip(commands, answers, strict=True))
         for each, answer in zip(batch, answers, strict=True):
             if not each.answer.done():
                 each.answer.set_result(answer)

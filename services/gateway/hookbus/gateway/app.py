@@ -72,6 +72,7 @@ class Gateway:
         self.peers = Peers(self.broker)
         self.publisher = Publisher(self.broker)
         self.hooks = GroupCommit(self.publisher)
+        self.deadletters = DeadLetters(self.broker, self.publisher)
         metrics.EVENTS_WAITING.set_function(lambda: self.hooks.waiting)
         key_limiter = Limiter(settings.rate_limit_per_key, "this API key")
         self.state = State(
@@ -104,7 +105,12 @@ class Gateway:
             self.hooks.start()
 
         return Service(
-            name=NAME, broker=self.broker, checks=self._checks(), on_start=(start,), on_stop=(self.hooks.stop,)
+            name=NAME,
+            broker=self.broker,
+            checks=self._checks(),
+            on_start=(start,),
+            on_stop=(self.hooks.stop,),
+            tasks=(self.deadletters.watch,),
         )
 
     def application(self, service: Service) -> FastAPI:
@@ -134,7 +140,7 @@ class Gateway:
             },
         )
         app.state.gateway = self.state
-        app.state.deadletters = DeadLetters(self.broker, self.publisher)
+        app.state.deadletters = self.deadletters
         app.router.routes.extend(_plain_routes(service))
         for module in (agents, budget, budget_scopes, sessions, login, users, keys, audit, traces):
             app.include_router(module.router)

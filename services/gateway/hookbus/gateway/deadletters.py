@@ -5,11 +5,14 @@ between: whatever step is the last one done, nothing is lost, and doing it again
 counts an event id once.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar, cast
 
+from faststream.exceptions import IncorrectState
 from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
@@ -20,6 +23,7 @@ from hookbus.contracts import subjects
 from hookbus.contracts.deadletters import DeadLetter, DeadLetterDone, DeadLetterListReply, DeadLetterView
 from hookbus.contracts.events import Event, type_of_security
 from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.gateway import metrics
 from hookbus.platform import telemetry
 from hookbus.platform.bus.connection import jetstream
 from hookbus.platform.bus.publisher import Outgoing, Publisher, unavailable
@@ -30,6 +34,7 @@ AGENT: Final = "hookbus"
 CODE_READ: Final = "deadletter_read"
 CODE_REQUEUED: Final = "deadletter_requeued"
 CODE_DROPPED: Final = "deadletter_dropped"
+WATCH_INTERVAL_S: Final = 10.0
 _ORIGINS: Final = {subjects.STREAM_HOOKS: "hooks.", subjects.STREAM_SECURITY: "security."}
 
 ResultT = TypeVar("ResultT")
@@ -99,6 +104,13 @@ class DeadLetters:
         await self._tell(CODE_DROPPED, letter, actor)
         await self._delete(seq)
         return DeadLetterDone(seq=seq, outcome="dropped")
+
+    async def watch(self) -> None:
+        """Keep the gauge of dead letters true until cancelled. While the bus is away it keeps its last value."""
+        while True:
+            with suppress(ProblemError, IncorrectState):
+                metrics.DEADLETTERS.set(await self.total())
+            await asyncio.sleep(WATCH_INTERVAL_S)
 
     async def total(self) -> int:
         """How many dead letters there are."""

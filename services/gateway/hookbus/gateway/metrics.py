@@ -9,12 +9,15 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 
 REQUESTS: Final = Counter("hookbus_http_requests_total", "HTTP requests", ("method", "route", "status"))
 LATENCY: Final = Histogram(
-    "hookbus_http_request_seconds", "HTTP request duration", ("method", "route"), buckets=_LATENCY_BUCKETS_S
+    "hookbus_http_request_seconds", "Time to answer an HTTP request, in seconds", ("method", "route"), buckets=_LATENCY_BUCKETS_S
 )
 EVENTS_ACCEPTED: Final = Counter("hookbus_events_accepted_total", "Events stored by the bus", ("kind",))
 EVENTS_REJECTED: Final = Counter("hookbus_events_rejected_total", "Events refused", ("code",))
 DECISIONS: Final = Counter("hookbus_decisions_total", "Decisions given", ("decision", "code"))
 AUTHENTICATION_FAILURES: Final = Counter("hookbus_authentication_failures_total", "Requests with no valid credential")
+PROBLEMS: Final = Counter("hookbus_problems_total", "Requests answered with a problem, by its code", ("code",))
+SPOOL_REPLAYS: Final = Counter("hookbus_spool_replayed_events_total", "Events that had waited in a client's spool")
+DEADLETTERS: Final = Gauge("hookbus_deadletters_kept_messages", "Messages in the dead letters now")
 EVENTS_WAITING: Final = Gauge("hookbus_events_waiting", "Events that wait for the bus to store them")
 
 

@@ -18,6 +18,7 @@ from hookbus.contracts.problems import (
     ProblemCode,
     ProblemError,
 )
+from hookbus.gateway import metrics
 from hookbus.platform import telemetry
 from hookbus.platform.bus.rpc import field_errors
 
@@ -55,6 +56,7 @@ def problem_document(problem: Problem) -> dict[str, Any]:
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """The answer to a request that failed. A 401 names the scheme, a 429 and a 503 say when to come again."""
+    metrics.PROBLEMS.labels(problem.code.value).inc()
     all_headers = dict(headers or {})
     if problem.code is ProblemCode.UNAUTHENTICATED:
         all_headers["WWW-Authenticate"] = 'Bearer realm="hookbus"'

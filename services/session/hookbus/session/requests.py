@@ -28,7 +28,7 @@ from hookbus.contracts.session import (
 from hookbus.platform import telemetry
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.platform.database.engine import Database, is_transient
-from hookbus.session import security_events
+from hookbus.session import metrics, security_events
 from hookbus.session.domain import cursor, keys, people, risk, sessions
 from hookbus.session.domain.keys import RandomBytes
 from hookbus.session.domain.risk import DEFAULT_THRESHOLDS, Thresholds
@@ -94,6 +94,8 @@ class Requests:
         found = await self._read(request.session)
         seen = risk.baseline_of(request.fingerprint, request.network)
         answer = sessions.assessed(found, seen, now, self._thresholds)
+        metrics.RISK_RATIO.observe(answer.risk)
+        metrics.ASSESSMENTS.labels(answer.decision, answer.code).inc()
         telemetry.mark({"hookbus.risk": answer.risk, "hookbus.risk_level": self._thresholds.level(answer.risk).value})
         return answer
 

@@ -1,11 +1,9 @@
-"""Spans and metrics out by OTLP, over HTTP or gRPC: one bounded queue, filled without waiting, emptied by a thread."""
+"""Spans out by OTLP, over HTTP or gRPC: one bounded queue, filled without waiting, emptied by a thread."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import Counter
@@ -17,7 +15,6 @@ SPAN_QUEUE_MAX: Final = 8_192
 SPAN_BATCH_MAX: Final = 512
 SPAN_EXPORT_INTERVAL_MS: Final = 500
 EXPORT_TIMEOUT_S: Final = 5
-METRIC_EXPORT_INTERVAL_MS: Final = 15_000
 
 SPANS_EXPORTED: Final = Counter("hookbus_trace_spans_exported_total", "Spans that the collector took")
 SPANS_DROPPED: Final = Counter("hookbus_trace_spans_dropped_total", "Spans that were not exported", ("reason",))
@@ -81,18 +78,3 @@ def span_exporter(endpoint: str, protocol: OtlpProtocol) -> SpanExporter:
 
         return GrpcSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S)
     return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
-
-
-def metric_reader(endpoint: str, protocol: OtlpProtocol) -> MetricReader:
-    """Pushes metrics to a collector's base address."""
-    if protocol is OtlpProtocol.GRPC:
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter  # noqa: PLC0415 - as above
-
-        exporter = GrpcMetricExporter(
-            endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S
-        )
-        return PeriodicExportingMetricReader(exporter, export_interval_millis=METRIC_EXPORT_INTERVAL_MS)
-    return PeriodicExportingMetricReader(
-        OTLPMetricExporter(endpoint=f"{endpoint.rstrip('/')}/v1/metrics", timeout=EXPORT_TIMEOUT_S),
-        export_interval_millis=METRIC_EXPORT_INTERVAL_MS,
-    )

@@ -55,8 +55,6 @@ class ServiceSettings(BaseSettings):
     otlp_protocol: OtlpProtocol = Field(
         default=OtlpProtocol.HTTP_PROTOBUF, validation_alias="OTEL_EXPORTER_OTLP_PROTOCOL"
     )
-    otlp_metrics: bool = True
-    """Push metrics to the endpoint too; off where it only takes traces."""
     trace_sample_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     trace_keep_objections: bool = True
     """Export a trace that holds a denial or an error whatever the ratio; its other spans are recorded until then."""

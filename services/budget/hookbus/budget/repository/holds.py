@@ -24,6 +24,7 @@ _DUE: Final = """
     SELECT h.id, a.name FROM budget.holds h JOIN budget.accounts a ON a.id = h.agent_account
     WHERE h.state = 'open' AND h.expires_at <= clock_timestamp() ORDER BY h.expires_at LIMIT $1
 """
+_COUNT_OPEN: Final = "SELECT count(*) FROM budget.holds WHERE state = 'open'"
 _CLOSE: Final = """
     UPDATE budget.holds h SET state = closed.state, expires_at = closed.expires_at
     FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS closed (id, state, expires_at)
@@ -111,3 +112,8 @@ def _hold(row: Any) -> Hold:
         row["operation_id"],
         row["tool"],
     )
+
+
+async def count_open(connection: Connection) -> int:
+    """How many holds are open."""
+    return int(await connection.fetchval(_COUNT_OPEN))

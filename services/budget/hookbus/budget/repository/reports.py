@@ -24,6 +24,15 @@ _DRIFT: Final = """
 """
 
 
+_DRIFT_SUMS: Final = """
+    SELECT coalesce(sum(reported_usd_micros), 0)::bigint AS reported,
+           coalesce(sum(computed_usd_micros), 0)::bigint AS computed
+    FROM (SELECT reported_usd_micros, computed_usd_micros FROM budget.budget_history ORDER BY id DESC LIMIT $1)
+        AS newest
+    WHERE reported_usd_micros IS NOT NULL AND computed_usd_micros IS NOT NULL
+"""
+
+
 async def projects(connection: Connection, after: str, projects_max: int) -> list[Any]:
     """Projects by name, after a name."""
     return list(await connection.fetch(_PROJECTS, after, projects_max))
@@ -32,3 +41,9 @@ async def projects(connection: Connection, after: str, projects_max: int) -> lis
 async def drift(connection: Connection, since: datetime, agent: str | None, rows_max: int) -> list[Any]:
     """Sums of reported and computed cost by agent, model and source."""
     return list(await connection.fetch(_DRIFT, since, agent, rows_max))
+
+
+async def drift_sums(connection: Connection, rows_max: int) -> tuple[int, int]:
+    """Reported and computed cost, micro-dollars, of those of the ledger's newest rows that have both."""
+    row = await connection.fetchrow(_DRIFT_SUMS, rows_max)
+    return (int(row["reported"]), int(row["computed"])) if row is not None else (0, 0)

@@ -21,6 +21,8 @@ from hookbus.gateway.strict_json import JsonTree
 from hookbus.platform import telemetry
 from hookbus.platform.bus.publisher import Outgoing
 
+HEADER_REPLAYED: Final = "hookbus-replayed"
+"""Sent by a client whose events had waited in its spool; it only moves a counter."""
 PATH: Final = "/api/v1/events"
 EVENTS_BETWEEN_YIELDS: Final = 200
 """A batch lets other requests run after so many of its events."""
@@ -54,6 +56,8 @@ async def post_events(request: Request) -> Response:
         state.limit_events(principal, {event.subject: 1})
         events, rejected = [event], []
         sequences = [await _store_single(state, event)]
+    if HEADER_REPLAYED in request.headers:
+        metrics.SPOOL_REPLAYS.inc(len(events))
     for event in events:
         metrics.EVENTS_ACCEPTED.labels(event.kind or "").inc()
     reply = EventsReply(

@@ -5,6 +5,7 @@ later, and goes to the dead letters where it never can. Nothing leaves the strea
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from pydantic import ValidationError
 
 from hookbus.contracts import subjects
 from hookbus.contracts.events import Event
-from hookbus.platform import telemetry
+from hookbus.platform import metrics, telemetry
 from hookbus.platform.bus.connection import Broker, Loop, jetstream
+from hookbus.platform.bus.lag import watch_lag
 from hookbus.platform.bus.streams import ConsumerSpec
 
 BATCH_MESSAGES_MAX: Final = 500
@@ -112,11 +114,13 @@ class _BatchConsumer:
         self._stopping = asyncio.Event()
         self._gather_s = BATCH_WAIT_IDLE_S
         self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to pull."""
         self._stopping.clear()
         self._task = asyncio.create_task(self._run(), name=f"{self._spec.stream}:{self._spec.service}")
+        self._watch = asyncio.create_task(watch_lag(self._broker, self._spec))
 
     async def stop(self) -> None:
         """Finish the batch under way and pull no more."""
@@ -124,6 +128,9 @@ class _BatchConsumer:
         if self._task is not None:
             await self._task
             self._task = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -203,9 +210,18 @@ class _BatchConsumer:
             "messaging.consumer.group.name": self._spec.service,
             "messaging.batch.message_count": len(deliveries),
         }
-        name = f"process {self._spec.stream}"
-        with telemetry.batch_spans(name, ((item.context, item.event.id) for item in deliveries), attributes):
-            return await self._handled(deliveries)
+        stream = self._spec.stream
+        metrics.CONSUMER_BATCH_EVENTS.labels(stream).observe(len(deliveries))
+        again = sum(item.delivered > 1 for item in deliveries)
+        if again:
+            metrics.CONSUMER_REDELIVERIES.labels(stream).inc(again)
+        name = f"process {stream}"
+        events = ((item.context, item.event.id) for item in deliveries)
+        with metrics.CONSUMER_BATCH_SECONDS.labels(stream).time(), telemetry.batch_spans(name, events, attributes):
+            verdicts = await self._handled(deliveries)
+        for verdict, count in Counter(map(type, verdicts)).items():
+            metrics.CONSUMER_EVENTS.labels(stream, verdict.__name__.lower()).inc(count)
+        return verdicts
 
     async def _handled(self, deliveries: list[Delivery]) -> Sequence[Verdict]:
         try:
@@ -254,6 +270,7 @@ class _BatchConsumer:
             log.warning("dead letter not stored, message kept", subject=message.subject, error=_summary(error))
             await message.nak(delay=RETRY_DELAY_MAX_S)
             return
+        metrics.DEADLETTERS.labels(self._spec.stream).inc()
         log.error("dead letter", subject=message.subject, stream_seq=sequence, reason=reason[:REASON_CHARS_MAX])
         await message.term()
 

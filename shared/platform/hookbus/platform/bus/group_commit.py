@@ -7,6 +7,7 @@ an idle system adds no delay.
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -15,7 +16,7 @@ import structlog
 
 from hookbus.contracts.problems import ProblemError
 from hookbus.contracts.subjects import subject_template
-from hookbus.platform import telemetry
+from hookbus.platform import metrics, telemetry
 from hookbus.platform.bus.publisher import BATCH_EVENTS_MAX, Outgoing, Publisher, unavailable
 
 BACKLOG_EVENTS_MAX: Final = 50_000
@@ -122,6 +123,7 @@ class GroupCommit:
         by_id: dict[str, list[_Waiting]] = {}
         for entry in group:
             by_id.setdefault(entry.message.message_id, []).append(entry)
+        began = time.perf_counter()
         try:
             results = await self._publisher.store_many([entries[0].message for entries in by_id.values()])
         except asyncio.CancelledError:
@@ -131,6 +133,9 @@ class GroupCommit:
         except Exception:
             log.exception("group not stored", events=len(group))
             results = [unavailable("the bus cannot store")] * len(by_id)
+        metrics.PUBLISH_GROUP_EVENTS.observe(len(by_id))
+        metrics.PUBLISH_SECONDS.observe(time.perf_counter() - began)
+        metrics.PUBLISH_FAILURES.inc(sum(isinstance(result, ProblemError) for result in results))
         for entries, result in zip(by_id.values(), results, strict=True):
             for entry in entries:
                 _settle(entry, result)

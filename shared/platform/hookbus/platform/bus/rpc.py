@@ -1,5 +1,6 @@
 """Requests and replies over the bus: one typed method a subject, errors as problems, never a silent timeout."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
@@ -10,13 +11,14 @@ from faststream.nats.response import NatsResponse
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import ValidationError
 
 from hookbus.contracts import subjects
 from hookbus.contracts.fields import WireModel
 from hookbus.contracts.problems import STATUS_BY_CODE, FieldError, Problem, ProblemCode, ProblemError
-from hookbus.platform import telemetry
+from hookbus.platform import metrics, telemetry
 
 REQUESTS_CONCURRENT_MAX: Final = 256
 """Requests of one method that one process works on at once; more wait in the connection's buffer."""
@@ -49,9 +51,17 @@ def answering(
         "messaging.destination.name": subject,
     }
     span_name = f"process {subject}"
+    seconds = metrics.RPC_SECONDS.labels(subject)
 
     async def answer(headers: Mapping[str, str] | None, body: bytes) -> AnswerT | Problem:
         context = telemetry.extract(headers)
+        began = time.perf_counter()
+        answered = await within(context, body)
+        seconds.observe(time.perf_counter() - began)
+        metrics.RPC_REQUESTS.labels(subject, answered.code.value if isinstance(answered, Problem) else "ok").inc()
+        return answered
+
+    async def within(context: Context, body: bytes) -> AnswerT | Problem:
         with telemetry.span(span_name, kind=SpanKind.SERVER, context=context, attributes=attributes) as span:
             try:
                 return await handler(request_class.model_validate_json(body))

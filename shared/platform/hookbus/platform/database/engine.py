@@ -1,8 +1,9 @@
 """The connection pool of one service, with every wait bounded."""
 
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import asyncpg
 from sqlalchemy import text
@@ -10,7 +11,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
+from hookbus.platform import metrics
 from hookbus.platform.database.tracing import trace_statements
 from hookbus.platform.settings import DatabaseSettings
 
@@ -56,6 +59,12 @@ class Database:
             },
         )
         trace_statements(self.engine.sync_engine, str(url.database))
+        metrics.POOL_MAX_CONNECTIONS.set(settings.database_pool_size_max)
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)
+        metrics.POOL_USED_CONNECTIONS.set_function(pool.checkedout)
+        # Whoever begins, the library's own calls included, takes a connection through the pool.
+        pool.connect = _timed(pool.connect)
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncConnection]:
@@ -82,6 +91,25 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+ConnectT = TypeVar("ConnectT")
+
+
+def _timed(connect: Callable[[], ConnectT]) -> Callable[[], ConnectT]:
+    """Measure how long a connection of the pool was waited for."""
+
+    def timed() -> ConnectT:
+        began = time.perf_counter()
+        try:
+            return connect()
+        except PoolTimeoutError:
+            metrics.POOL_TIMEOUTS.inc()
+            raise
+        finally:
+            metrics.POOL_WAIT_SECONDS.observe(time.perf_counter() - began)
+
+    return timed
 
 
 def is_transient(error: BaseException) -> bool:

@@ -1,5 +1,9 @@
-"""A span for each statement, under the span that runs it. Parameters are never recorded: they hold what users wrote."""
+"""A measurement of each statement, and a span under the one that runs it where that is recorded.
 
+Parameters are never recorded: they hold what users wrote.
+"""
+
+import time
 from typing import Any, Final, cast
 
 from opentelemetry import trace
@@ -7,11 +11,13 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext, ExecutionContext
 
-from hookbus.platform import telemetry
+from hookbus.platform import metrics, telemetry
 
 STATEMENT_CHARS_MAX: Final = 1_000
 _SPANS: Final = "hookbus_spans"
-"""Where a connection keeps the spans of the statements under way."""
+"""Where a connection keeps the spans of the statements under way, None for one outside a recorded trace."""
+_BEGAN: Final = "hookbus_began"
+"""Where it keeps their first words and when they began."""
 
 
 def trace_statements(engine: Engine, database: str) -> None:
@@ -25,9 +31,11 @@ def trace_statements(engine: Engine, database: str) -> None:
         _context: ExecutionContext | None,
         many: bool,
     ) -> None:
-        if not trace.get_current_span().is_recording():
-            return
         operation = statement.lstrip().split(maxsplit=1)[0].upper()
+        _began(connection).append((operation, time.perf_counter()))
+        if not trace.get_current_span().is_recording():
+            _spans(connection).append(None)
+            return
         attributes = {
             "db.system.name": "postgresql",
             "db.namespace": database,
@@ -39,12 +47,16 @@ def trace_statements(engine: Engine, database: str) -> None:
         _spans(connection).append(span)
 
     def after(connection: Connection, *_arguments: Any) -> None:
-        if spans := _spans(connection):
-            spans.pop().end()
+        _observe(connection)
+        if (spans := _spans(connection)) and (span := spans.pop()) is not None:
+            span.end()
 
     def failed(context: ExceptionContext) -> None:
-        if context.connection is not None and (spans := _spans(context.connection)):
-            span = spans.pop()
+        metrics.QUERY_ERRORS.inc()
+        if context.connection is None:
+            return
+        _observe(context.connection)
+        if (spans := _spans(context.connection)) and (span := spans.pop()) is not None:
             span.set_status(StatusCode.ERROR, type(context.original_exception).__name__)
             span.end()
 
@@ -53,5 +65,15 @@ def trace_statements(engine: Engine, database: str) -> None:
     event.listen(engine, "handle_error", failed)
 
 
-def _spans(connection: Connection) -> list[trace.Span]:
-    return cast("list[trace.Span]", connection.info.setdefault(_SPANS, []))
+def _observe(connection: Connection) -> None:
+    if began := _began(connection):
+        operation, at = began.pop()
+        metrics.QUERY_SECONDS.labels(metrics.operation_label(operation)).observe(time.perf_counter() - at)
+
+
+def _began(connection: Connection) -> list[tuple[str, float]]:
+    return cast("list[tuple[str, float]]", connection.info.setdefault(_BEGAN, []))
+
+
+def _spans(connection: Connection) -> list[trace.Span | None]:
+    return cast("list[trace.Span | None]", connection.info.setdefault(_SPANS, []))
