@@ -58,7 +58,8 @@ def permissions_of(user: str) -> Permissions:
                 *_bucket_reading(subjects.BUCKET_API_KEYS),
                 *_bucket_reading(subjects.BUCKET_REVOCATIONS),
             ),
-            subscribe=(own_inbox,),
+            # Events as they happen, for whoever watches: plain subscriptions, which hold nothing back on the bus.
+            subscribe=(own_inbox, subjects.SUBJECTS_HOOKS, subjects.SUBJECTS_SECURITY),
         )
     if user == "traces":
         return Permissions(publish=(), subscribe=(own_inbox, _requests_of(user)))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from hookbus.contracts.audit import CheckpointReply
 from hookbus.contracts.budget import Empty, ListReply, ListRequest
@@ -22,6 +22,7 @@ from hookbus.gateway.deadletters import DeadLetters
 from hookbus.gateway.decider import Decider
 from hookbus.gateway.edge import EdgeMiddleware
 from hookbus.gateway.keys import KeySource
+from hookbus.gateway.live.hub import Hub
 from hookbus.gateway.openapi import openapi_document
 from hookbus.gateway.peers import Peers
 from hookbus.gateway.plain import PlainRoute
@@ -41,6 +42,7 @@ from hookbus.gateway.routes import (
     ops,
     otlp,
     sessions,
+    stream,
     traces,
     users,
 )
@@ -140,8 +142,10 @@ class Gateway:
             },
         )
         app.state.gateway = self.state
+        app.state.live = Hub(self.broker)
         app.state.deadletters = self.deadletters
         app.router.routes.extend(_plain_routes(service))
+        app.router.routes.append(WebSocketRoute(stream.PATH, stream.stream))
         for module in (agents, budget, budget_scopes, sessions, login, users, keys, audit, traces):
             app.include_router(module.router)
         app.include_router(deadletters.router)

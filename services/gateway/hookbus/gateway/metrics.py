@@ -18,6 +18,9 @@ AUTHENTICATION_FAILURES: Final = Counter("hookbus_authentication_failures_total"
 PROBLEMS: Final = Counter("hookbus_problems_total", "Requests answered with a problem, by its code", ("code",))
 SPOOL_REPLAYS: Final = Counter("hookbus_spool_replayed_events_total", "Events that had waited in a client's spool")
 DEADLETTERS: Final = Gauge("hookbus_deadletters_kept_messages", "Messages in the dead letters now")
+STREAMS: Final = Gauge("hookbus_streams", "Readers of the live stream")
+STREAMS_CLOSED: Final = Counter("hookbus_streams_closed_total", "Streams that ended, by close code", ("code",))
+STREAM_EVENTS: Final = Counter("hookbus_stream_events_total", "Events sent to readers of the live stream")
 EVENTS_WAITING: Final = Gauge("hookbus_events_waiting", "Events that wait for the bus to store them")
 
 

@@ -13,7 +13,7 @@ from hookbus.contracts.problems import STATUS_BY_CODE, TITLE_BY_CODE, ProblemCod
 from hookbus.contracts.session import KeyScope
 from hookbus.gateway.calls import REQUEST_MODELS, needs
 from hookbus.gateway.problems import MEDIA_TYPE as MEDIA_TYPE_PROBLEM
-from hookbus.gateway.routes import decide, events, hooks, otlp
+from hookbus.gateway.routes import decide, events, hooks, otlp, stream
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _OPEN_STATUSES: Final = (500, 503)
@@ -199,6 +199,37 @@ def _plain_paths() -> dict[str, Any]:
                 (otlp.PATH_METRICS, "metrics"),
                 (otlp.PATH_TRACES, "traces"),
             )
+        },
+        stream.PATH: {
+            "get": {
+                "tags": ["events"],
+                "operationId": "stream_events",
+                "summary": "Events as they happen (WebSocket)",
+                "description": "Answered 101 to a WebSocket handshake. Without a bearer header the first message is "
+                '`{"token": "<API key or access token>"}`, within 5 s. Then `{"stream": "open", "data": true}`, and '
+                "one CloudEvents event a message. The scope `audit` sees events as they are (`data` true); the scope "
+                "`session` sees them without their data, except security events about agents' sessions. Close codes: "
+                "1009 a message over 16 KiB, 1013 too slow or a part is away (come again), 4400 a message that was not "
+                "expected, 4401 no valid credential any more, 4403 no such scope, 4408 no credential in time, 4429 too "
+                "many streams.",
+                "parameters": [
+                    {
+                        "name": "kind",
+                        "in": "query",
+                        "schema": {"type": "string"},
+                        "description": "Kinds of hook events, codes of security events, or `security`; commas between",
+                    },
+                    {
+                        "name": "agent",
+                        "in": "query",
+                        "schema": {"type": "string"},
+                        "description": "Agent ids; commas between",
+                    },
+                ],
+                "responses": {"101": {"description": "The stream"}},
+                "security": [{"apiKey": []}],
+                "x-hookbus-scope": KeyScope.AUDIT.value,
+            }
         },
         **{
             path: {"get": {"tags": ["ops"], "summary": summary, "responses": {"200": {"description": "OK"}}}}

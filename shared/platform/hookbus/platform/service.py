@@ -17,6 +17,7 @@ from hookbus.platform import health, logs
 from hookbus.platform.bus.connection import Broker
 from hookbus.platform.settings import ServiceSettings
 from hookbus.platform.telemetry import Telemetry
+from hookbus.platform.websockets import WebSocketProtocol
 
 HTTP_KEEP_ALIVE_S: Final = 75
 HTTP_BACKLOG_MAX: Final = 2_048
@@ -138,7 +139,7 @@ def run(
             # Said explicitly: uvicorn's own default believes whoever calls from this machine, and the environment.
             proxy_headers=bool(trusted_proxies),
             forwarded_allow_ips=list(trusted_proxies),
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_max_size=WEBSOCKET_MESSAGE_BYTES_MAX,
             ws_ping_interval=WEBSOCKET_PING_INTERVAL_S,
             ws_ping_timeout=WEBSOCKET_PING_TIMEOUT_S,
