@@ -18,6 +18,8 @@ from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import KeyListReply, KeyListRequest
 from hookbus.gateway import metrics, problems
 from hookbus.gateway.auth import Authenticator
+from hookbus.gateway.console import pages as console_pages
+from hookbus.gateway.console import sessions as console_sessions
 from hookbus.gateway.deadletters import DeadLetters
 from hookbus.gateway.decider import Decider
 from hookbus.gateway.edge import EdgeMiddleware
@@ -37,6 +39,7 @@ from hookbus.gateway.routes import (
     decide,
     events,
     hooks,
+    identity,
     keys,
     login,
     ops,
@@ -146,9 +149,22 @@ class Gateway:
         app.state.deadletters = self.deadletters
         app.router.routes.extend(_plain_routes(service))
         app.router.routes.append(WebSocketRoute(stream.PATH, stream.stream))
-        for module in (agents, budget, budget_scopes, sessions, login, users, keys, audit, traces):
+        for module in (
+            agents,
+            budget,
+            budget_scopes,
+            sessions,
+            identity,
+            login,
+            users,
+            keys,
+            audit,
+            traces,
+        ):
             app.include_router(module.router)
         app.include_router(deadletters.router)
+        app.include_router(console_sessions.router(self.settings.environment))
+        app.router.routes.extend(console_pages.routes())  # last: its page answers every path below it
         _serve_openapi(app)
         _add_middleware(app, self.settings)
         return app
