@@ -174,6 +174,7 @@ class Client:
             data["operation_id"] = operation_id
         event = self._event("pre-task", data, agent_id=agent_id, session=session, project=project, event_id=event_id)
         deadline = deadline_in(self._settings.deadline_s or DECIDE_DEADLINE_S)
+        event = delivery.in_order(self._settings, self._gateway, event, deadline=deadline)
         try:
             decision = self._gateway.decide(event, deadline=deadline)
         except EventRefusedError as error:

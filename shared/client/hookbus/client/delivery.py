@@ -81,6 +81,15 @@ def deliver(settings: Settings, gateway: Gateway, events: list[dict[str, Any]], 
     return delivery
 
 
+def in_order(settings: Settings, gateway: Gateway, event: dict[str, Any], *, deadline: float) -> dict[str, Any]:
+    """A pre-task as it may be decided now: behind what waits of its session, or saying that it is not."""
+    if not spool_waits(settings):
+        return event
+    from hookbus.client.ordering import send_first
+
+    return send_first(settings, gateway, event, deadline)
+
+
 def replay(settings: Settings, gateway: Gateway) -> None:
     """Send a bounded number of waiting events for the hooks that could not. Silent: what fails goes on waiting."""
     if not spool_waits(settings):

@@ -136,6 +136,7 @@ class _Call:
         deadline = self._started + (self._settings.deadline_s or DECIDE_DEADLINE_S)
         if self._settings.fault is not None:
             return self._degrade(translation, event, GatewayAwayError(self._settings.fault)), False
+        event = delivery.in_order(self._settings, self._gateway, event, deadline=deadline)
         try:
             decision = self._gateway.decide(event, deadline=deadline)
         except EventRefusedError as error:
