@@ -12,6 +12,7 @@ from support import fake_clock
 from support.budget_service import Parts, settings_for
 from support.ledger_actions import Process
 from support.servers import PostgresFixture
+from support.waiting import eventually
 
 from hookbus.budget.recount import recount
 from hookbus.contracts.budget import DeductRequest, InitRequest, Limit, ScopeRequest, Unit, Window
@@ -21,6 +22,9 @@ EDGE = datetime(2026, 5, 4, 12, tzinfo=UTC)
 MOMENTS_MS = (-900, -300, -20, 5, -10, 30, -5, 200, 900)
 """The clock around the edge; each step back is smaller than the last step forward, as a correction of a clock is."""
 CLIENTS = 20
+CHARGES_PER_MOMENT = 60
+"""More than wait for an answer at once, so that some are judged at each moment."""
+WAIT_S = 60.0
 
 
 @pytest.fixture
@@ -56,7 +60,8 @@ async def test_an_edge_under_load_resets_once_and_loses_nothing(
     clients = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
     for moment_ms in MOMENTS_MS:
         await fake_clock.move(own_postgres_server, EDGE + timedelta(milliseconds=moment_ms))
-        await asyncio.sleep(0.15)
+        wanted = charged + CHARGES_PER_MOMENT
+        await eventually(lambda wanted=wanted: charged >= wanted, WAIT_S)
     done.set()
     await asyncio.gather(*clients)
 
