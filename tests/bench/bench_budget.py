@@ -15,7 +15,7 @@ import asyncpg
 import support
 from nats.aio.client import Client
 from support.budget_process import BudgetProcess
-from support.measure import Sample, closed_loop, median_of, print_row
+from support.measure import Sample, closed_loop, median_of, paced, print_row
 from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.platform.database.migrate import upgrade
@@ -26,6 +26,8 @@ CALLS_MIN = 300
 ROUNDS = 3
 TIMEOUT_S = 30.0
 HISTORY_ROWS = 1_000_000
+PACED_RATES_PER_S = (500, 1_000, 2_000)
+PACED_S = 3
 AMPLE = {"unit": "tokens", "window": "day", "amount": "1000000000"}
 
 
@@ -57,19 +59,21 @@ class Load:
 
 
 @asynccontextmanager
-async def loaded(nats: NatsFixture, postgres: PostgresFixture) -> AsyncGenerator[Load]:
-    """A budget process, and a client that asks it."""
+async def loaded(nats: NatsFixture, postgres: PostgresFixture, processes: int = 1) -> AsyncGenerator[Load]:
+    """Budget processes, and a client that asks them."""
     await asyncio.to_thread(upgrade, "hookbus.budget", postgres.owner_url, "budget")
-    process = BudgetProcess.start(nats, postgres)
+    started = [BudgetProcess.start(nats, postgres) for _ in range(processes)]
     try:
-        await process.ready()
+        for process in started:
+            await process.ready()
         client = await nats.connect("gateway")
         try:
             yield Load(client)
         finally:
             await client.close()
     finally:
-        process.stop()
+        for process in started:
+            process.stop()
 
 
 @asynccontextmanager
@@ -143,6 +147,44 @@ async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_se
             base = median_of(samples["reference"])
             for name, taken in samples.items():
                 print_row(f"{name}, {clients} clients", *cells(median_of(taken), base))
+
+
+async def bench_one_process_and_two(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+    """The same work by one process and by two, whose transactions take turns at the global account."""
+    nats, postgres = own_nats_server, own_postgres_server
+    clients = max(CLIENTS)
+    print_row("processes", "rate", "p50", "p99", "ratio to one")
+    base: Sample | None = None
+    for processes in (1, 2):
+        async with loaded(nats, postgres, processes) as load:
+            await load.prepare(["bench-both"])
+
+            async def lifecycle(_number: int, load: Load = load) -> None:
+                await load.settle("bench-both", await load.reserve("bench-both"))
+
+            taken = median_of([await closed_loop(clients, calls_of(clients), lifecycle) for _ in range(ROUNDS)])
+            print_row(f"{processes}, reserve and settle, {clients} clients", *cells(taken, base))
+            base = base or taken
+
+
+async def bench_reserve_at_a_rate(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+    """Latency of a reserve while 200 clients ask at a rate below what can be served, beside the reference at it."""
+    nats, postgres = own_nats_server, own_postgres_server
+    subject, clients = "rpc.budget.bench", max(CLIENTS)
+    print_row("reserve, 200 clients", "rate", "p50", "p99", "ratio")
+    async with loaded(nats, postgres) as load, reference(nats, postgres, subject):
+        await load.prepare(["bench-paced"])
+
+        async def reserve(_number: int) -> None:
+            await load.reserve("bench-paced")
+
+        async def bare(number: int) -> None:
+            await load.client.request(subject, str(number % 200).encode(), timeout=TIMEOUT_S)
+
+        for rate_per_s in PACED_RATES_PER_S:
+            for name, work in (("reference", bare), ("reserve", reserve)):
+                taken = [await paced(clients, rate_per_s * PACED_S, rate_per_s, work) for _ in range(ROUNDS)]
+                print_row(f"{name} at {rate_per_s:,}/s", *cells(median_of(taken))[:3])
 
 
 async def bench_long_history(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:

@@ -39,6 +39,25 @@ async def closed_loop(clients: int, calls: int, call: Callable[[int], Awaitable[
     return Sample(calls / elapsed_s, percentile_ms(latencies_s, 0.5), percentile_ms(latencies_s, 0.99))
 
 
+async def paced(clients: int, calls: int, rate_per_s: float, call: Callable[[int], Awaitable[object]]) -> Sample:
+    """``calls`` calls from ``clients`` clients that begin at their own moments, ``rate_per_s`` in all, whether or not
+    earlier ones are answered. A latency is counted from the moment the call was due, so that a stall is not hidden by
+    the calls that waited for it."""
+    latencies_s: list[float] = []
+    begin_s = time.perf_counter()
+
+    async def client(first: int) -> None:
+        for number in range(first, calls, clients):
+            due_s = begin_s + number / rate_per_s
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            await call(number)
+            latencies_s.append(time.perf_counter() - due_s)
+
+    await asyncio.gather(*(client(first) for first in range(clients)))
+    elapsed_s = time.perf_counter() - begin_s
+    return Sample(calls / elapsed_s, percentile_ms(latencies_s, 0.5), percentile_ms(latencies_s, 0.99))
+
+
 def median_of(samples: Sequence[Sample]) -> Sample:
     """Each figure's median: one noisy round does not decide."""
     return Sample(
