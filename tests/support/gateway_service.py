@@ -30,6 +30,7 @@ from support.agent_peers import serve_agents
 from support.bus import new_broker, started
 from support.people_peers import serve_people
 from support.servers import NatsFixture
+from support.terminal_peers import serve_terminals
 
 START_TIMEOUT_S = 20
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -236,6 +237,7 @@ class Peers:
         server.method("key_lookup", session.KeyLookupRequest, key_lookup)
         serve_people(server)
         serve_agents(server)
+        serve_terminals(server)
         self.brokers.append(broker)
 
     @staticmethod

@@ -74,6 +74,8 @@ CALLS = [
     Call("GET", "/api/v1/budget/scopes/subagent/agent-1~s-1~x", "budget:read"),
     Call("GET", "/api/v1/sessions", "session"),
     Call("GET", "/api/v1/sessions/s-1", "session", names_agent=True),
+    Call("GET", "/api/v1/terminals?session=s-1", "session"),
+    Call("GET", "/api/v1/terminals/agent-1/t-1", "session", names_agent=True),
     Call("DELETE", "/api/v1/sessions/s-2", "session", names_agent=True),
     Call("POST", "/api/v1/sessions/s-3/kill", "session", {"reason": "x"}, optional_body=True),
     Call("POST", "/api/v1/sessions/s-3/revive", "session", {}, optional_body=True),

@@ -137,9 +137,11 @@ def test_strict_mode_bounds_the_work_of_any_command(piece: str) -> None:
         assert scene.effort.left >= -OVERDRAFT_UNITS
 
 
+NOTHING: dict[str, JsonValue] = {}
+EMPTY: list[JsonValue] = []
 LOADED: list[dict[str, JsonValue]] = [
-    {"a": [{}] * 20_000},
-    {"a": [[]] * 20_000},
+    {"a": [NOTHING for _ in range(20_000)]},
+    {"a": [EMPTY for _ in range(20_000)]},
     {"a": ["b"] * 16_000},
     {str(number): 1 for number in range(8_000)},
     {"paths": ["./.a"] * 9_000},

@@ -33,6 +33,7 @@ from hookbus.gateway.rates import Limiter
 from hookbus.gateway.routes import (
     agents,
     audit,
+    audit_taking,
     budget,
     budget_scopes,
     deadletters,
@@ -46,6 +47,7 @@ from hookbus.gateway.routes import (
     otlp,
     sessions,
     stream,
+    terminals,
     traces,
     users,
 )
@@ -154,15 +156,17 @@ class Gateway:
             budget,
             budget_scopes,
             sessions,
+            terminals,
             identity,
             login,
             users,
             keys,
             audit,
+            audit_taking,
             traces,
+            deadletters,
         ):
             app.include_router(module.router)
-        app.include_router(deadletters.router)
         app.include_router(console_sessions.router(self.settings.environment))
         app.router.routes.extend(console_pages.routes())  # last: its page answers every path below it
         _serve_openapi(app)

@@ -1,5 +1,7 @@
 """Requests in: what agents ask about themselves, and their notes."""
 
+from typing import Final
+
 from sqlalchemy.exc import SQLAlchemyError
 
 from hookbus.contracts.agents import (
@@ -13,8 +15,12 @@ from hookbus.contracts.agents import (
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.platform.database.engine import Database
 from hookbus.session.domain import cursor
-from hookbus.session.repository import agent_records
+from hookbus.session.handlers import utc_now
+from hookbus.session.repository import agent_records, terminals
 from hookbus.session.requests import away
+
+TERMINALS_MAX: Final = 1_000_000
+"""Of one agent that are forgotten together."""
 
 
 class AgentRequests:
@@ -55,6 +61,7 @@ class AgentRequests:
         try:
             async with self._database.begin() as connection:
                 notes, objections = await agent_records.forget(connection, request.agent_id)
+                await terminals.forget(connection, before=utc_now(), items_max=TERMINALS_MAX, agent_id=request.agent_id)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise away(error) from error
         return ForgetAgentReply(notes=notes, objections=objections)

@@ -29,6 +29,7 @@ from hookbus.session.reader import SessionReader
 from hookbus.session.relay import Relay
 from hookbus.session.requests import Requests
 from hookbus.session.settings import SessionSettings
+from hookbus.session.terminal_requests import TerminalRequests
 
 SERVICE = "session"
 
@@ -62,6 +63,7 @@ def build(settings: SessionSettings) -> Service:
         database, key_sync, reader, wake=relay.wake, logins=logins, presence=presence, thresholds=settings.thresholds
     ).register(server)
     AgentRequests(database).register(server)
+    TerminalRequests(database).register(server)
     logins.register(server)
     presence.register(server)
     accounts.register(server)

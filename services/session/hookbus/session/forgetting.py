@@ -1,4 +1,4 @@
-"""What is forgotten with age: ids of counted events, assessments of risk."""
+"""What is forgotten with age: ids of counted events, assessments of risk, what terminals printed."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hookbus.platform.database.engine import Database
 from hookbus.session.handlers import utc_now
-from hookbus.session.repository import assessments
+from hookbus.session.repository import assessments, terminals
 from hookbus.session.repository import sessions as session_rows
 
 ROWS_MAX: Final = 5_000
@@ -18,6 +18,8 @@ ROWS_MAX: Final = 5_000
 FORGET_INTERVAL_S: Final = 600.0
 ASSESSMENTS_AGE_MAX: Final = timedelta(days=90)
 """The log keeps each assessment for as long as it keeps anything."""
+TERMINALS_AGE_MAX: Final = timedelta(days=30)
+"""After a terminal was opened; the log keeps what it printed."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,9 @@ class Forgetting:
             ids = await session_rows.forget_counted(connection, now=now, items_max=ROWS_MAX)
         async with self._database.begin() as connection:
             old = await assessments.forget(connection, before=now - ASSESSMENTS_AGE_MAX, items_max=ROWS_MAX)
-        return max(ids, old)
+        async with self._database.begin() as connection:
+            gone = await terminals.forget(connection, before=now - TERMINALS_AGE_MAX, items_max=ROWS_MAX)
+        return max(ids, old, gone)
 
     async def forget_forever(self) -> None:
         """The background task."""

@@ -13,6 +13,7 @@ from hookbus.cli.doctor.command import doctor
 from hookbus.cli.errors import EXIT_DONE, CliError
 from hookbus.cli.install import command as install_command
 from hookbus.cli.mcp_server.command import mcp
+from hookbus.cli.runner.command import run
 
 EXIT_INTERRUPTED: Final = 130
 
@@ -33,6 +34,7 @@ app.command()(install_command.uninstall)
 app.command()(install_command.plugin)
 app.command()(doctor)
 app.command()(mcp)
+app.command()(run)
 for pass_through in (client_commands.hook, client_commands.emit, client_commands.spool):
     app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
         pass_through

@@ -51,6 +51,11 @@ def show_line(value: object) -> None:
     sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str) + "\n")
 
 
+def show_text(text: str) -> None:
+    """Text of many lines, without the control characters that would steer the terminal."""
+    sys.stdout.write("".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text))
+
+
 def complain(message: str) -> None:
     """One line on stderr."""
     sys.stderr.write(f"hookbus: {plain(message)}\n")

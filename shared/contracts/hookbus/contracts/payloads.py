@@ -97,6 +97,8 @@ class TerminalClosed(OpenModel):
 
     terminal_id: OperationId
     exit_code: Annotated[int, Field(strict=True, ge=-(2**31), le=2**32 - 1)] | None = None
+    truncated: bool = False
+    """It printed more than was sent."""
 
 
 class AnyPayload(OpenModel):

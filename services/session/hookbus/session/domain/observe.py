@@ -119,7 +119,15 @@ def _terminal(event: Event, payload: object, at: datetime) -> TerminalChange | N
             output = Output(event.id, agent, name, payload.sequence, payload.stream, storable(payload.text), at)
             return TerminalChange(agent, name, at, session, output=output)
         case TerminalClosed():
-            return TerminalChange(agent, payload.terminal_id, at, session, closes=True, exit_code=payload.exit_code)
+            return TerminalChange(
+                agent,
+                payload.terminal_id,
+                at,
+                session,
+                closes=True,
+                truncates=payload.truncated,
+                exit_code=payload.exit_code,
+            )
         case _:
             return None
 

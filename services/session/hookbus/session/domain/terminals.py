@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from hookbus.contracts.terminals import TerminalView
+
 TERMINAL_OUTPUT_BYTES_MAX: Final = 1024 * 1024
 """Of one terminal; what comes after it is not kept here and the terminal is marked truncated."""
 
@@ -39,6 +41,21 @@ class Terminal:
     output_bytes: int = 0
     truncated: bool = False
 
+    def view(self) -> TerminalView:
+        """The terminal as it travels."""
+        return TerminalView(
+            id=self.id,
+            agent_id=self.agent_id,
+            session=self.session_id,
+            shell=self.shell,
+            cwd=self.cwd,
+            opened_at=self.opened_at,
+            closed_at=self.closed_at,
+            exit_code=self.exit_code,
+            output_bytes=self.output_bytes,
+            truncated=self.truncated,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TerminalChange:
@@ -51,6 +68,8 @@ class TerminalChange:
     shell: str | None = None
     cwd: str | None = None
     closes: bool = False
+    truncates: bool = False
+    """It printed more than its sender sent."""
     exit_code: int | None = None
     output: Output | None = None
 
@@ -75,7 +94,9 @@ def changed(terminal: Terminal, change: TerminalChange) -> tuple[Terminal, Outpu
         cwd=terminal.cwd or change.cwd,
     )
     if change.closes:
-        after = replace(after, closed_at=change.at, exit_code=change.exit_code)
+        after = replace(
+            after, closed_at=change.at, exit_code=change.exit_code, truncated=after.truncated or change.truncates
+        )
     if change.output is None:
         return after, None
     size = len(change.output.text.encode())

@@ -1,6 +1,7 @@
 """SQL of ``session.terminals`` and ``session.terminal_output``."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final, TypeAlias
 
 from sqlalchemy import RowMapping, text
@@ -43,6 +44,65 @@ _OUTPUT: Final = text("""
     )
     ON CONFLICT (event_id) DO NOTHING
 """)
+_FIND: Final = text("""
+    SELECT agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated
+    FROM session.terminals WHERE agent_id = :agent_id AND id = :id
+""")
+_OF_SESSION: Final = text("""
+    SELECT agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated
+    FROM session.terminals WHERE session_id = :session_id ORDER BY opened_at DESC, id DESC LIMIT :items_max
+""")
+_OUTPUTS: Final = text("""
+    SELECT event_id, agent_id, terminal_id, sequence, stream, text, at FROM session.terminal_output
+    WHERE agent_id = :agent_id AND terminal_id = :id AND sequence > :after
+    ORDER BY sequence, event_id LIMIT :items_max
+""")
+_FORGET: Final = text("""
+    WITH old AS (
+        SELECT agent_id, id FROM session.terminals
+        WHERE (CAST(:agent_id AS text) IS NULL AND opened_at < :before) OR agent_id = :agent_id
+        ORDER BY opened_at LIMIT :items_max
+    ), printed AS (
+        DELETE FROM session.terminal_output o USING old WHERE o.agent_id = old.agent_id AND o.terminal_id = old.id
+    )
+    SELECT agent_id, id FROM old
+""")
+_FORGET_TERMINALS: Final = text("""
+    DELETE FROM session.terminals t
+    USING unnest(CAST(:agents AS text[]), CAST(:ids AS text[])) AS old (agent_id, id)
+    WHERE t.agent_id = old.agent_id AND t.id = old.id
+""")
+
+
+async def find(connection: AsyncConnection, agent_id: str, terminal_id: str) -> Terminal | None:
+    """One terminal."""
+    row = (await connection.execute(_FIND, {"agent_id": agent_id, "id": terminal_id})).mappings().first()
+    return None if row is None else _terminal(row)
+
+
+async def of_session(connection: AsyncConnection, session_id: str, items_max: int) -> Sequence[Terminal]:
+    """The terminals of a session, newest first."""
+    rows = await connection.execute(_OF_SESSION, {"session_id": session_id, "items_max": items_max})
+    return [_terminal(row) for row in rows.mappings()]
+
+
+async def outputs(
+    connection: AsyncConnection, agent_id: str, terminal_id: str, *, after: int, items_max: int
+) -> Sequence[Output]:
+    """What a terminal printed after the piece numbered ``after``, in its order."""
+    parameters = {"agent_id": agent_id, "id": terminal_id, "after": after, "items_max": items_max}
+    rows = await connection.execute(_OUTPUTS, parameters)
+    return [Output(**row) for row in rows.mappings()]
+
+
+async def forget(connection: AsyncConnection, *, before: datetime, items_max: int, agent_id: str | None = None) -> int:
+    """Forget terminals opened before a moment, or all of one agent, with what they printed; returns how many."""
+    parameters = {"before": before, "items_max": items_max, "agent_id": agent_id}
+    old = (await connection.execute(_FORGET, parameters)).all()
+    if old:
+        names = {"agents": [row.agent_id for row in old], "ids": [row.id for row in old]}
+        await connection.execute(_FORGET_TERMINALS, names)
+    return len(old)
 
 
 async def open_and_lock(connection: AsyncConnection, terminals: Iterable[Terminal]) -> dict[TerminalName, Terminal]:

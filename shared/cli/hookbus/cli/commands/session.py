@@ -58,6 +58,43 @@ def show(session: SessionName, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def terminals(session: SessionName, *, as_json: AsJson = False) -> None:
+    """List the terminals a session opened, the newest first."""
+    with Api.from_settings() as api:
+        reply = api.get("/api/v1/terminals", session=session)
+    if as_json:
+        output.show_json(reply)
+        return
+    found: list[JsonObject] = reply.get("terminals", [])
+    names = ("id", "agent_id", "shell", "cwd", "exit_code", "output_bytes", "truncated")
+    rows = [(*(one.get(name) for name in names), output.moment(one.get("opened_at"))) for one in found]
+    columns = ("terminal", "agent", "shell", "folder", "exit", "bytes", "cut", "opened")
+    output.show(output.table("", columns, rows, right=("exit", "bytes")))
+
+
+@app.command()
+def terminal(
+    terminal_id: Annotated[str, typer.Argument(metavar="TERMINAL", help="Terminal id.", show_default=False)],
+    agent: Annotated[str, typer.Option(help="The agent that opened it.", show_default=False)],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a terminal printed."""
+    after: int | None = None
+    with Api.from_settings() as api:
+        while True:
+            reply = api.get(f"/api/v1/terminals/{agent}/{terminal_id}", after=after)
+            if as_json:
+                output.show_line(reply)
+            pieces: list[JsonObject] = reply.get("output", [])
+            for piece in pieces if not as_json else []:
+                output.show_text(str(piece.get("text", "")))
+            after = reply.get("next")
+            if after is None:
+                break
+
+
+@app.command()
 def kill(session: SessionName, reason: Reason = "", *, as_json: AsJson = False) -> None:
     """Kill a session: its next tool call is denied."""
     _act(session, "kill", reason, as_json=as_json)

@@ -1,0 +1,1 @@
+"""``hookbus run``: one command under guard, in a folder held by descriptor, its output recorded."""
