@@ -139,13 +139,15 @@ def test_strict_mode_bounds_the_work_of_any_command(piece: str) -> None:
 
 NOTHING: dict[str, JsonValue] = {}
 EMPTY: list[JsonValue] = []
+RELATIVE: list[JsonValue] = ["./.a"] * 9_000
+TEXTS: list[JsonValue] = ["b"] * 16_000
 LOADED: list[dict[str, JsonValue]] = [
     {"a": [NOTHING for _ in range(20_000)]},
     {"a": [EMPTY for _ in range(20_000)]},
-    {"a": ["b"] * 16_000},
+    {"a": TEXTS},
     {str(number): 1 for number in range(8_000)},
-    {"paths": ["./.a"] * 9_000},
-    {"command": ["./.a"] * 9_000},
+    {"paths": RELATIVE},
+    {"command": RELATIVE},
 ]
 
 
