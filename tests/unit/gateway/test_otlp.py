@@ -1,13 +1,15 @@
 """Telemetry of three agents as usage reports: the same from protobuf as from JSON."""
 
 import gzip
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from hookbus.client import adapters
+from hookbus.client.adapters.base import Context
 from hookbus.contracts.events import ShortEvent
 from hookbus.contracts.payloads import Usage
 from hookbus.contracts.problems import ProblemCode, ProblemError
@@ -211,3 +213,43 @@ def test_unpacking_is_bounded() -> None:
         with pytest.raises(ProblemError) as caught:
             inflate(body, 999 if code is ProblemCode.TOO_LARGE else 1_000)
         assert caught.value.problem.code is (code or ProblemCode.BODY_INVALID)
+
+
+def test_a_gemini_call_is_one_request_whether_a_hook_or_telemetry_reports_it() -> None:
+    """And another call of the session, another session's, and one a minute later are others."""
+    when = datetime.fromtimestamp(WHEN_NS / 1e9, UTC)
+
+    def by_hook(session: str, total: int, at: datetime) -> object:
+        context = Context(
+            agent_id=None,
+            project=None,
+            fingerprint={},
+            traceparent="",
+            time_text="2000-01-01T00:00:00.000Z",
+            new_event_id=lambda: "e",
+        )
+        payload = {
+            "hook_event_name": "AfterModel",
+            "session_id": session,
+            "timestamp": at.isoformat().replace("+00:00", "Z"),
+            "llm_response": {"usageMetadata": {"totalTokenCount": total}},
+        }
+        (event,) = adapters.load("gemini").translate(payload, context).records
+        return event["data"]["request_id"]
+
+    _, told = reported("x", GEMINI)
+    assert told.request_id == by_hook("g-1", 12_775, when)
+    _, without_total = reported("x", {name: value for name, value in GEMINI.items() if name != "total_token_count"})
+    assert without_total.request_id == told.request_id
+    others = [
+        by_hook("g-2", 12_775, when),
+        by_hook("g-1", 12_776, when),
+        by_hook("g-1", 12_775, when + timedelta(minutes=1)),
+    ]
+    assert len({told.request_id, *others}) == 4
+
+
+@pytest.mark.parametrize("changes", [{"session.id": ""}, {"session.id": None}])
+def test_a_gemini_call_of_no_session_has_no_request(changes: dict[str, Any]) -> None:
+    attributes = {name: value for name, value in {**GEMINI, **changes}.items() if value is not None}
+    assert reported("x", attributes)[1].request_id is None

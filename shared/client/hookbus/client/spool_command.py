@@ -107,7 +107,11 @@ def _flush(store: Spool, settings: Settings, *, as_json: bool) -> int:
     batch_s = settings.deadline_s or BATCH_DEADLINE_S
     if store.key_file is not None:
         store.restore()
-    report = drain(store, lambda batch: gateway.publish(batch, deadline=deadline_in(batch_s), replayed=True), wait_s=DRAIN_LOCK_WAIT_S)
+    report = drain(
+        store,
+        lambda batch: gateway.publish(batch, deadline=deadline_in(batch_s), replayed=True),
+        wait_s=DRAIN_LOCK_WAIT_S,
+    )
     state = status(store)
     shown: dict[str, Any] = {
         "sent": len(report.sent),

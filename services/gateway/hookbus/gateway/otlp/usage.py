@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from hookbus.client.adapters.common import derived_request
 from hookbus.client.identity import identifier, is_agent_id, is_identifier, scope_name
 from hookbus.contracts import limits
 from hookbus.gateway.otlp.records import Attributes, LogRecord, Plain
@@ -54,6 +55,8 @@ def usage_of(record: LogRecord, defaults: Defaults) -> dict[str, Any] | None:
     request_id = data.get("request_id")
     identity = [agent_id, source, request_id] if request_id else [agent_id, source, record.time_unix_ns, data]
     seed = json.dumps(identity, sort_keys=True).encode()
+    if agent == "gemini":
+        data = _with_derived_request(data, record)
     event: dict[str, Any] = {
         "id": f"otlp-{hashlib.sha256(seed).hexdigest()[:40]}",
         "kind": "usage",
@@ -140,6 +143,18 @@ def _gemini(attributes: Attributes) -> dict[str, Any] | None:
     if data is not None and prompt_id is not None:
         data["prompt_id"] = prompt_id[: limits.EVENT_ID_CHARS_MAX]
     return data
+
+
+def _with_derived_request(data: dict[str, Any], record: LogRecord) -> dict[str, Any]:
+    """Gemini CLI names no request: one is derived as its ``AfterModel`` hook derives it, so that both are one call."""
+    total = _count(record.attributes, "total_token_count") or sum(
+        data[name] for name in ("input_tokens", "cache_read_tokens", "output_tokens")
+    )
+    if not 0 < record.time_unix_ns <= TIME_MAX_NS:
+        return data
+    moment = datetime.fromtimestamp(record.time_unix_ns / 1e9, UTC).isoformat()
+    request_id = derived_request(_text(record.attributes, "session.id") or "", total, moment)
+    return data if request_id is None else {**data, "request_id": request_id}
 
 
 def _with_tokens(attributes: Attributes, *, provider: str, **counts: int) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ ANSWER_CHARS_MAX = 9_000
 EMBEDDED_JSON_CHARS_MAX = 8 * 1024 * 1024
 VERSION_CHARS_MAX = 128
 OPERATION_DIGITS = 40
+MINUTE_CHARS = len("2026-11-23T12:00")
 
 
 def renamed(payload: dict[str, Any], names: Mapping[str, str], hidden: frozenset[str]) -> dict[str, Any]:
@@ -42,6 +43,18 @@ def said(decision_reason: str, code: str) -> str:
 def derived_operation(*parts: object) -> str:
     """An operation id for an agent that gives its calls none: equal before and after one call of a tool."""
     return "op-" + digest(dumps(list(parts)))[:OPERATION_DIGITS]
+
+
+def derived_request(session: str, total_tokens: int, utc_time: str) -> str | None:
+    """A request id for a model call that has none, equal wherever the call is reported; None where it cannot be told.
+
+    A session's calls grow with what was said before, so two of them within one minute (``utc_time`` is RFC 3339) with
+    the same number of tokens are taken for one call that two sources report.
+    """
+    minute, rest = utc_time[:MINUTE_CHARS], utc_time[MINUTE_CHARS:]
+    if not session or total_tokens <= 0 or not rest.startswith(":") or not rest.endswith(("Z", "+00:00")):
+        return None
+    return "rq-" + digest(dumps([session, total_tokens, minute]))[:OPERATION_DIGITS]
 
 
 def embedded_object(value: object) -> dict[str, Any] | None:

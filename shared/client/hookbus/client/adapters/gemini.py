@@ -10,6 +10,7 @@ from hookbus.client.adapters.base import Answer, Context, PayloadError, Translat
 from hookbus.client.adapters.common import (
     SystemMessageAdapter,
     derived_operation,
+    derived_request,
     edit_data,
     fingerprint,
     renamed,
@@ -69,7 +70,7 @@ class Gemini(SystemMessageAdapter):
             return Translation(name, pre_task=event, unseen=unseen_names(shaped))
         records = [event]
         edit = _edit_of(payload, operation) if name == "AfterTool" else None
-        usage = _usage_of(payload) if name == "AfterModel" else None
+        usage = _usage_of(payload, context.time_text) if name == "AfterModel" else None
         if edit is not None:
             records.append(_event("post-edit", shape(edit, to_decide=False), payload, context))
         if name == "AfterModel":
@@ -111,7 +112,7 @@ def _edit_of(payload: dict[str, Any], operation: str) -> dict[str, Any] | None:
     )
 
 
-def _usage_of(payload: dict[str, Any]) -> dict[str, Any] | None:
+def _usage_of(payload: dict[str, Any], time_text: str) -> dict[str, Any] | None:
     """The usage of a model call that has come to its end; None for a piece in between or without numbers."""
     response = as_object(payload.get("llm_response")) or {}
     numbers = as_object(response.get("usageMetadata")) or {}
@@ -128,6 +129,11 @@ def _usage_of(payload: dict[str, Any]) -> dict[str, Any] | None:
         "output_tokens": _count(numbers.get("candidatesTokenCount")) + _count(numbers.get("thoughtsTokenCount")),
     }
     usage: dict[str, Any] = {"provider": "google", "provenance": "hook", "hook_event_name": "AfterModel"}
+    session, told = as_text(payload.get("session_id")) or "", as_text(payload.get("timestamp")) or ""
+    request_id = derived_request(session, total, told) or derived_request(session, total, time_text)
+    if request_id is not None:
+        # The same call comes again by telemetry where that is on, and is to be charged once.
+        usage["request_id"] = request_id
     model = as_text((as_object(payload.get("llm_request")) or {}).get("model"))
     if model is not None:
         usage["model"] = model[:128]
