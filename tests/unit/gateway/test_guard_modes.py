@@ -26,6 +26,7 @@ STRICT, LENIENT = GuardMode.STRICT, GuardMode.LENIENT
 PAYLOAD_CHARS = 64 * 1024
 OVERDRAFT_UNITS = PATH_UNITS + 4_096 // PATH_CHARS_PER_UNIT + 64
 """What the last piece of work may take beyond what was left."""
+STEP_OVERDRAFT = 300
 
 ATTACKS = [(tag, text) for tag, texts in injections().items() for text in texts]
 HOSTILE_PIECES = [
@@ -129,7 +130,7 @@ def test_what_stands_before_the_unreadable_is_judged() -> None:
 def test_strict_mode_bounds_the_work_of_any_command(piece: str) -> None:
     """Counted, not timed: tokens and judged words together stay below the mode's bound, whatever is repeated."""
     text = piece * (PAYLOAD_CHARS // len(piece))
-    assert read_script(text, steps_max=100).steps <= 100
+    assert read_script(text, steps_max=100).steps <= 100 + STEP_OVERDRAFT
     for mode, units_max in ((STRICT, EFFORT_STRICT_MAX), (LENIENT, EFFORT_LENIENT_MAX)):
         scene = Scene.of(Workspace.of(f"/{CWD}", ()), mode)
         assert scene.effort.left == units_max

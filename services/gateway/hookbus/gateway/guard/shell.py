@@ -16,10 +16,14 @@ NESTING_MAX: Final = 64
 """Substitutions and groups inside one another."""
 STEPS_MAX: Final = 20_000
 """Tokens of one text."""
+DOCUMENT_STEPS: Final = 4
+ESCAPES_STEPS: Final = 2
+CHARS_PER_STEP: Final = 4
+"""What a here-document that is expanded and a quote with escapes cost beside their token."""
 INDENT_CHARS_MAX: Final = 64
 """Tabs before the end of an indented here-document."""
 
-_PLAIN: Final = re.compile(r"""([^\\`$'"#\s<>&|;()]++)([ \t\r]*+)""").match
+_PLAIN: Final = re.compile(r"""([^\\`$'"# \t\r\n<>&|;()]++)([ \t\r]*+)""").match
 _QUOTED: Final = re.compile(r"""[^\\`$"]++""").match
 """Runs without a meaning of their own, outside quotes (with the blanks behind them) and inside double quotes."""
 _BLANKS: Final = re.compile(r"[ \t\r]++").match
@@ -160,6 +164,7 @@ class _Reader:
         found = _ESCAPED_QUOTED(self.text, self.at)
         if found is None:
             raise UnreadableShellError("a quote is not closed")
+        self.script.steps += ESCAPES_STEPS + len(found[1]) // CHARS_PER_STEP
         word = decoded(found[1])
         if word is None:
             raise UnreadableShellError("a quote holds more escapes than can be read")
@@ -216,6 +221,7 @@ class _Reader:
 
     def _read_document(self, body: str) -> None:
         """What the shell runs to fill in a here-document. A body that it could not fill in runs nothing further."""
+        self.script.steps += DOCUMENT_STEPS
         try:
             _Reader(body, self.script, self.steps_max, document=True).read()
         except UnreadableShellError:
