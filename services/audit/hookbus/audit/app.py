@@ -1,6 +1,7 @@
 """The one place that wires the audit service."""
 
 import sys
+from typing import Final
 
 from hookbus.audit import metrics
 from hookbus.audit.handlers import EventHandlers
@@ -27,6 +28,8 @@ from hookbus.platform.service import Service, run
 from hookbus.platform.settings import EXIT_CODE_BAD_SETTINGS, load
 
 SERVICE = "audit"
+BATCHES_UNDER_WAY_MAX: Final = 4
+"""Pulls of hook events handed to the sequencer before the oldest is committed; within the consumer's ack bound."""
 
 
 def build(settings: AuditSettings) -> Service:
@@ -35,7 +38,11 @@ def build(settings: AuditSettings) -> Service:
     database = Database(SERVICE, settings)
     log = Log(settings, database)
     events = EventHandlers(log)
-    loops = (batch_loop(broker, AUDIT_HOOKS, events.hooks), batch_loop(broker, AUDIT_SECURITY, events.security))
+    loops = (
+        # The sequencer takes batches in the order in which they come, and joins those that wait into one commit.
+        batch_loop(broker, AUDIT_HOOKS, events.hooks, batches_under_way_max=BATCHES_UNDER_WAY_MAX),
+        batch_loop(broker, AUDIT_SECURITY, events.security),
+    )
     metrics.watch(log)
     server = RpcServer(broker, SERVICE)
     ReadingRequests(database, log, ReadRecorder(Publisher(broker))).register(server)

@@ -6,15 +6,14 @@ later, and goes to the dead letters where it never can. Nothing leaves the strea
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 from opentelemetry.context import Context
 from pydantic import ValidationError
@@ -24,18 +23,19 @@ from hookbus.contracts.events import Event
 from hookbus.platform import metrics, telemetry
 from hookbus.platform.bus.connection import Broker, Loop, jetstream
 from hookbus.platform.bus.lag import watch_lag
+from hookbus.platform.bus.pulling import BATCH_MESSAGES_MAX, Puller, PullFailedError
 from hookbus.platform.bus.streams import ConsumerSpec
 
-BATCH_MESSAGES_MAX: Final = 500
 BATCH_WAIT_IDLE_S: Final = 0.005
 """How long a pull that has its first message lets more gather: the latency an idle system adds to an event."""
 BATCH_WAIT_BUSY_S: Final = 0.05
 """The same where the last batch held several: one transaction for many events is worth more than 50 ms."""
-FETCH_READY_TIMEOUT_S: Final = 0.02
-"""Bounds the fetch of what has gathered; it returns as soon as the server has said what is there."""
-PULL_WAIT_S: Final = 5.0
-"""How long one pull waits for its first message before it asks again."""
+BACKLOG_MESSAGES_MIN: Final = BATCH_MESSAGES_MAX // 2
+"""Where so many wait already, nothing is let gather."""
 PULL_FAILED_WAIT_S: Final = 0.5
+
+ACK_SUBJECT_TOKENS: Final = 9
+"""``$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>``."""
 
 DELIVERIES_MAX: Final = 50
 """After so many failed deliveries a message is dead-lettered; with the delays below that is about 20 minutes."""
@@ -47,9 +47,12 @@ REASON_CHARS_MAX: Final = 500
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Delivery:
-    """One event as it came off a stream. ``body`` is exactly what was published; ``context`` is the event's trace."""
+    """One event as it came off a stream. ``body`` is exactly what was published; ``context`` is the event's trace.
+
+    Not frozen, for speed: one is made for every event.
+    """
 
     event: Event
     body: bytes
@@ -95,9 +98,13 @@ def subscribe_batches(broker: Broker, spec: ConsumerSpec, handler: BatchHandler)
     broker.loops.append(batch_loop(broker, spec, handler))
 
 
-def batch_loop(broker: Broker, spec: ConsumerSpec, handler: BatchHandler) -> Loop:
-    """The same for a service that starts and stops pulling itself, once the broker is connected."""
-    return _BatchConsumer(broker, spec, handler)
+def batch_loop(broker: Broker, spec: ConsumerSpec, handler: BatchHandler, *, batches_under_way_max: int = 1) -> Loop:
+    """The same for a service that starts and stops pulling itself, once the broker is connected.
+
+    With ``batches_under_way_max`` over 1 the next batch is pulled and handed over while those before it are still
+    being handled: for a handler that takes its turn in the order in which it was called.
+    """
+    return _BatchConsumer(broker, spec, handler, batches_under_way_max)
 
 
 class _BatchConsumer:
@@ -107,12 +114,16 @@ class _BatchConsumer:
     had collected, which then come again only after the ack wait (docs/decisions/0002-own-pull-loop.md).
     """
 
-    def __init__(self, broker: Broker, spec: ConsumerSpec, handler: BatchHandler) -> None:
+    def __init__(
+        self, broker: Broker, spec: ConsumerSpec, handler: BatchHandler, batches_under_way_max: int = 1
+    ) -> None:
         self._broker = broker
         self._spec = spec
         self._handler = handler
         self._stopping = asyncio.Event()
         self._gather_s = BATCH_WAIT_IDLE_S
+        self._under_way_max = batches_under_way_max
+        self._under_way: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -123,7 +134,7 @@ class _BatchConsumer:
         self._watch = asyncio.create_task(watch_lag(self._broker, self._spec))
 
     async def stop(self) -> None:
-        """Finish the batch under way and pull no more."""
+        """Finish the batches under way and pull no more."""
         self._stopping.set()
         if self._task is not None:
             await self._task
@@ -131,75 +142,66 @@ class _BatchConsumer:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                subscription = await jetstream(self._broker).pull_subscribe_bind(
-                    consumer=self._spec.service, stream=self._spec.stream
-                )
-                while not self._stopping.is_set():
-                    if messages := await self._pull(subscription):
-                        await self.process(messages)
-                await subscription.unsubscribe()
-            except (NatsError, JetStreamError, OSError) as error:
+                await self._pull()
+            except (NatsError, JetStreamError, PullFailedError, OSError) as error:
                 log.warning("pull failed", stream=self._spec.stream, error=_summary(error))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PULL_FAILED_WAIT_S):
                         await self._stopping.wait()
 
-    async def _pull(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
-        """One message as soon as there is one, and with it what else gathers in a moment."""
+    async def _pull(self) -> None:
+        """Batches until it is time to stop."""
+        puller = Puller(self._broker.connection, self._spec)
+        await puller.open()
         try:
-            messages = await self._until_stopped(subscription.fetch(1, timeout=PULL_WAIT_S))
-        except TimeoutError:
-            return []
-        if messages:
-            await asyncio.sleep(self._gather_s)
-            with suppress(TimeoutError):
-                messages += await subscription.fetch(BATCH_MESSAGES_MAX - 1, timeout=FETCH_READY_TIMEOUT_S)
-            self._gather_s = BATCH_WAIT_BUSY_S if len(messages) > 1 else BATCH_WAIT_IDLE_S
-        return messages
-
-    async def _until_stopped(self, fetch: Coroutine[Any, Any, list[Msg]]) -> list[Msg]:
-        fetching = asyncio.ensure_future(fetch)
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((fetching, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return await fetching if fetching.done() else []
+            while not self._stopping.is_set():
+                await puller.wait(self._stopping)
+                if 0 < puller.held < BACKLOG_MESSAGES_MIN:
+                    await asyncio.sleep(self._gather_s)
+                if not self._stopping.is_set():
+                    messages = await puller.take()
+                    self._gather_s = BATCH_WAIT_BUSY_S if len(messages) > 1 else BATCH_WAIT_IDLE_S
+                    await self._begin(messages)
         finally:
-            # A message that arrives for a cancelled pull is not acknowledged, so it is delivered to the next process.
-            fetching.cancel()
-            stopping.cancel()
+            await puller.close()
+
+    async def _begin(self, messages: list[Msg]) -> None:
+        """Process a batch; return once there is room for the next."""
+        if self._under_way_max == 1:
+            await self.process(messages)
+            return
+        task = asyncio.create_task(self.process(messages), name=f"{self._spec.stream}:{self._spec.service}:batch")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        while len(self._under_way) >= self._under_way_max:
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def process(self, messages: list[Msg]) -> None:
         """One pull: parse, handle, apply the verdicts. Never raises, for nobody above could do better."""
         deliveries: list[Delivery] = []
         valid: list[Msg] = []
-        applied: list[Awaitable[None]] = []
+        slow: list[Awaitable[None]] = []
         for message in messages:
             try:
-                deliveries.append(self._parse(message))
+                deliveries.append(_parse(message))
                 valid.append(message)
             except (ValidationError, ValueError) as error:
-                applied.append(self._apply(message, Poison(f"not an event: {_summary(error)}")))
+                slow.append(self._apply(message, Poison(f"not an event: {_summary(error)}")))
         if deliveries:
             verdicts = await self._verdicts(deliveries)
-            applied.extend(self._apply(message, verdict) for message, verdict in zip(valid, verdicts, strict=True))
-        await asyncio.gather(*applied)
-
-    def _parse(self, message: Msg) -> Delivery:
-        event = Event.model_validate_json(message.data)
-        metadata = message.metadata
-        return Delivery(
-            event=event,
-            body=message.data,
-            subject=message.subject,
-            stream=metadata.stream,
-            stream_seq=metadata.sequence.stream,
-            delivered=metadata.num_delivered,
-            context=telemetry.extract(message.headers),
-        )
+            for message, verdict in zip(valid, verdicts, strict=True):
+                if isinstance(verdict, Ack):
+                    # An ack only goes into the connection's buffer: a task for each would cost more than the ack.
+                    await self._apply(message, verdict)
+                else:
+                    slow.append(self._apply(message, verdict))
+        await asyncio.gather(*slow)
 
     async def _verdicts(self, deliveries: list[Delivery]) -> Sequence[Verdict]:
         attributes = {
@@ -273,6 +275,32 @@ class _BatchConsumer:
         metrics.DEADLETTERS.labels(self._spec.stream).inc()
         log.error("dead letter", subject=message.subject, stream_seq=sequence, reason=reason[:REASON_CHARS_MAX])
         await message.term()
+
+
+def _parse(message: Msg) -> Delivery:
+    event = Event.model_validate_json(message.data)
+    stream, delivered, sequence = _origin(message)
+    return Delivery(
+        event=event,
+        body=message.data,
+        subject=message.subject,
+        stream=stream,
+        stream_seq=sequence,
+        delivered=delivered,
+        context=telemetry.extract(message.headers),
+    )
+
+
+def _origin(message: Msg) -> tuple[str, int, int]:
+    """Stream, deliveries so far and place in the stream, from the subject to acknowledge on.
+
+    The client's own ``metadata`` also makes out the time and more, which costs as much as checking the event.
+    """
+    tokens = message.reply.split(".")
+    if len(tokens) == ACK_SUBJECT_TOKENS and tokens[0] == "$JS":
+        return tokens[2], int(tokens[4]), int(tokens[5])
+    metadata = message.metadata
+    return metadata.stream, metadata.num_delivered, metadata.sequence.stream
 
 
 def _summary(error: Exception) -> str:
