@@ -162,6 +162,19 @@ def test_a_refusal_before_the_whole_body_was_read_is_understood() -> None:
         assert ask(server, body=b"x" * 3_000_000).status == 413
 
 
+def test_a_refusal_is_understood_from_a_server_that_hangs_up_on_the_body() -> None:
+    """It closes with most of the body unread, so that the rest cannot be sent: its answer was there before."""
+
+    def talk(server: RawServer, connection: socket.socket):
+        del server
+        connection.recv(1_000)
+        connection.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        connection.close()
+
+    with RawServer(talk) as server:
+        assert ask(server, body=b"x" * 30_000_000).status == 413
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
