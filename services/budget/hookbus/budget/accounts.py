@@ -9,6 +9,8 @@ from hookbus.contracts.budget import NAME_SEPARATOR, Mode, ScopeKind, Unit, Wind
 
 GLOBAL_ACCOUNT: Final = 1
 """The id of the one account above all others; the first migration creates it."""
+OWN_KINDS: Final = frozenset({ScopeKind.AGENT, ScopeKind.SESSION, ScopeKind.SUBAGENT})
+"""Accounts of one agent."""
 GLOBAL_NAME: Final = "global"
 WITHIN_SESSION: Final = frozenset({ScopeKind.SESSION, ScopeKind.SUBAGENT})
 """Levels whose whole life lies within one session."""
@@ -161,6 +163,11 @@ class Account:
             if (unit is None or unit is slot_unit) and (window is None or window is slot_window):
                 self.starts_us[slot] = at_us
                 self.spent[slot] = 0
+
+    def bound(self, rule: LimitRule, share: float) -> int:
+        """What ``rule`` allows an agent that has ``share`` of its limits. Those of the project, the team and all
+        together are other agents' too, and stay."""
+        return rule.amount if share >= 1.0 or self.config.kind not in OWN_KINDS else int(rule.amount * share)
 
     def used(self, rule: LimitRule, session: "Account | None") -> tuple[int, int] | None:
         """Spent and held under ``rule``; None where it does not bound this operation's windows.

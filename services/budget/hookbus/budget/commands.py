@@ -89,6 +89,8 @@ class Reserve(NamedTuple):
     event_id: str | None = None
     operation_id: str | None = None
     tool: str | None = None
+    share: float = 1.0
+    """What the agent has of its own limits at this moment."""
 
     @property
     def dedupe_key(self) -> str | None:

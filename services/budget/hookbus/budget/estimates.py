@@ -36,18 +36,19 @@ def from_recent(recent_tokens: Sequence[int], recent_usd_micros: Sequence[int]) 
     )
 
 
-def bounded(wanted: Amounts, accounts: Sequence[Account], session: Account | None) -> Amounts:
+def bounded(wanted: Amounts, accounts: Sequence[Account], session: Account | None, share: float = 1.0) -> Amounts:
     """``wanted``, cut to its share of every limit above the operation."""
     tokens, usd_micros = max(wanted.tokens, ESTIMATE_MIN), max(wanted.usd_micros, ESTIMATE_MIN)
     for account in accounts:
         for rule in account.config.limits:
+            amount = account.bound(rule, share)
             if rule.window is Window.OPERATION:
-                most = rule.amount
+                most = amount
             else:
                 used = account.used(rule, session)
                 if used is None:
                     continue
-                most = min(rule.amount // LIMIT_SHARE_MAX, (rule.amount - sum(used)) // HEADROOM_SHARE_MAX)
+                most = min(amount // LIMIT_SHARE_MAX, (amount - sum(used)) // HEADROOM_SHARE_MAX)
             if rule.unit is Unit.TOKENS:
                 tokens = min(tokens, max(most, ESTIMATE_MIN))
             else:

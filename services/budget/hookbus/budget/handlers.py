@@ -90,6 +90,7 @@ class OperationHandlers:
                 event_id=request.event_id,
                 operation_id=request.operation_id,
                 tool=_printable(request.tool),
+                share=request.budget_share,
             )
         )
         assert isinstance(answer, Reserved)

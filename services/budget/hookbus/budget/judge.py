@@ -33,7 +33,9 @@ class Breach:
     reason: str
 
 
-def judge(accounts: Sequence[Account], session: Account | None, asked: Amounts, least: Amounts) -> Breach | None:
+def judge(
+    accounts: Sequence[Account], session: Account | None, asked: Amounts, least: Amounts, share: float = 1.0
+) -> Breach | None:
     """The gravest breach, or None when the operation fits every limit.
 
     Args:
@@ -41,6 +43,7 @@ def judge(accounts: Sequence[Account], session: Account | None, asked: Amounts, 
         session: the account of its session, where it names one.
         asked: what the operation takes.
         least: what must be free at least, where nothing is asked of a unit because nobody knows.
+        share: what the agent has of its own limits at this moment.
     """
     worst: Breach | None = None
     for account in accounts:
@@ -49,34 +52,41 @@ def judge(accounts: Sequence[Account], session: Account | None, asked: Amounts, 
                 continue
             tokens = rule.unit is Unit.TOKENS
             need = asked.tokens if tokens else asked.usd_micros
+            amount = account.bound(rule, share)
             if rule.window is Window.OPERATION:
-                if need > rule.amount:
-                    worst = _operation_breach(account, rule, need)
+                if need > amount:
+                    worst = _operation_breach(account, rule, need, amount)
                 continue
             used = account.used(rule, session)
             if used is None:
                 continue
-            left = rule.amount - used[0] - used[1]
+            left = amount - used[0] - used[1]
             if need > left or (least.tokens if tokens else least.usd_micros) > left:
-                worst = _exhausted_breach(account, rule, need, left)
+                worst = _exhausted_breach(account, rule, need, left, amount)
     return worst
 
 
-def _operation_breach(account: Account, rule: LimitRule, need: int) -> Breach:
+def _operation_breach(account: Account, rule: LimitRule, need: int, amount: int) -> Breach:
     reason = (
         f"{account.config.kind} {account.config.name}: the operation asks {_words(rule.unit, need)}, "
-        f"the limit is {_words(rule.unit, rule.amount)} an operation"
+        f"the limit is {_words(rule.unit, amount)} an operation{_tightened(rule, amount)}"
     )
     return Breach(DecisionCode.OPERATION_TOO_EXPENSIVE, rule.mode, reason)
 
 
-def _exhausted_breach(account: Account, rule: LimitRule, need: int, left: int) -> Breach:
-    share = f"{_words(rule.unit, max(0, left))} of {_words(rule.unit, rule.amount)}"
+def _exhausted_breach(account: Account, rule: LimitRule, need: int, left: int, amount: int) -> Breach:
+    share = f"{_words(rule.unit, max(0, left))} of {_words(rule.unit, amount)}"
     reason = (
         f"{account.config.kind} {account.config.name}: {share} left {_WINDOW_WORDS[rule.window]}, "
-        f"the operation asks {_words(rule.unit, need)}"
+        f"the operation asks {_words(rule.unit, need)}{_tightened(rule, amount)}"
     )
     return Breach(EXHAUSTED_CODES[rule.unit], rule.mode, reason)
+
+
+def _tightened(rule: LimitRule, amount: int) -> str:
+    if amount == rule.amount:
+        return ""
+    return f" (the limit of {_words(rule.unit, rule.amount)} is tightened for the risk of the session)"
 
 
 def _words(unit: Unit, count: int) -> str:

@@ -38,7 +38,7 @@ def reserve(batch: Batch, command: Reserve, chain: Chain) -> Reserved:
         reason, reservation = REASON_EARLY, early.id
     else:
         asked, least = _size(batch, command, chain, accounts, session)
-        breach = _one_too_many(batch, chain, session) or judge(accounts, session, asked, least)
+        breach = _one_too_many(batch, chain, session) or judge(accounts, session, asked, least, command.share)
         if command.hold and (breach is None or breach.mode is Mode.WARN):
             reservation = _hold(batch, command, chain, at_us, asked)
     refused = breach is not None and breach.mode is not Mode.WARN
@@ -116,7 +116,7 @@ def _size(
     if command.tokens is None and command.usd_micros is None:
         recent = batch.recent.get((chain.agent, command.tool or "")) or Recent()
         wanted = estimates.from_recent(recent.tokens, recent.usd_micros)
-        return estimates.bounded(wanted, accounts, session), ZERO
+        return estimates.bounded(wanted, accounts, session, command.share), ZERO
     # Of the unit that nobody sized nothing is held, but something must be left.
     least = Amounts(int(command.tokens is None), int(command.usd_micros is None))
     return Amounts(command.tokens or 0, command.usd_micros or 0), least

@@ -1,7 +1,7 @@
 """The ledger's transaction: lock, read, append, write back."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from hookbus.budget.accounts import Account
@@ -9,7 +9,7 @@ from hookbus.budget.amounts import Amounts
 from hookbus.budget.commands import Recorded, Row
 from hookbus.budget.repository import Connection
 from hookbus.budget.repository.chains import chain_columns
-from hookbus.budget.windows import to_datetime, to_us
+from hookbus.budget.windows import SLOTS, to_datetime, to_us
 
 # Rows are locked in order of id, whatever the caller's order: two batches never wait for each other in a circle. The
 # clock is read outside the locking step and the greatest reading used, which is one made after the last lock.
@@ -21,11 +21,16 @@ _LOCK: Final = """
     )
     SELECT locked.*, clock_timestamp() AS clock FROM locked
 """
-_SAVE: Final = """
-    UPDATE budget.balances SET last_at_us = $2, held_tokens = $3, held_usd_micros = $4, starts_us = $5, spent = $6,
-        subagents = $7
-    WHERE account_id = $1
-"""
+# One statement for all accounts of a batch; their lists of slots come end to end, for unnest would take them apart.
+_SAVE: Final = f"""
+    UPDATE budget.balances b SET last_at_us = made.last_at_us, held_tokens = made.held_tokens,
+        held_usd_micros = made.held_usd_micros, subagents = made.subagents,
+        starts_us = ($6::bigint[])[(place - 1) * {len(SLOTS)} + 1 : place * {len(SLOTS)}],
+        spent = ($7::bigint[])[(place - 1) * {len(SLOTS)} + 1 : place * {len(SLOTS)}]
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[]) WITH ORDINALITY
+        AS made (account_id, last_at_us, held_tokens, held_usd_micros, subagents, place)
+    WHERE b.account_id = made.account_id
+"""  # noqa: S608 - a constant
 _RECORDED: Final = """
     SELECT dedupe_key, agent_account, fingerprint, tokens, usd_micros, reservation
     FROM budget.budget_history WHERE dedupe_key = ANY($1::text[])
@@ -86,20 +91,18 @@ async def lock(connection: Connection, ids: Collection[int]) -> list[Locked]:
     return [Locked(row) for row in await connection.fetch(_LOCK, list(ids))]
 
 
-async def save(connection: Connection, accounts: Iterable[Account]) -> None:
-    """Write the balances back, in order of id."""
-    rows = [
-        (
-            account.config.id,
-            account.last_at_us,
-            *account.held,
-            account.starts_us,
-            account.spent,
-            account.subagents,
-        )
-        for account in sorted(accounts, key=lambda account: account.config.id)
-    ]
-    await connection.executemany(_SAVE, rows)
+async def save(connection: Connection, accounts: Sequence[Account]) -> None:
+    """Write the balances back. The caller holds their locks."""
+    await connection.execute(
+        _SAVE,
+        [account.config.id for account in accounts],
+        [account.last_at_us for account in accounts],
+        [account.held[0] for account in accounts],
+        [account.held[1] for account in accounts],
+        [account.subagents for account in accounts],
+        [start_us for account in accounts for start_us in account.starts_us],
+        [count for account in accounts for count in account.spent],
+    )
 
 
 async def append(connection: Connection, rows: Sequence[Row]) -> None:
