@@ -1,9 +1,11 @@
 """What each service measures: after real traffic every name is there, described, with its unit and few label values."""
 
 import json
+import re
 import secrets
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ from support.waiting import eventually
 from hookbus.embedded.state import load
 
 WAIT_S = 60.0
+DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = ("gateway", "session", "budget", "audit", "traces")
 UNITS = ("_seconds", "_events", "_entries", "_messages", "_connections", "_commands", "_holds", "_ratio", "_bytes")
 UNITLESS = {"hookbus_audit_signer_refuses", "hookbus_streams", "hookbus_events_waiting"}
@@ -87,6 +90,7 @@ EXPECTED = {
         "hookbus_audit_checkpoint_age_seconds",
         "hookbus_audit_unsigned_entries",
         "hookbus_audit_anchor_lag_entries",
+        "hookbus_audit_anchor_age_seconds",
         "hookbus_audit_witness_lag_entries",
         "hookbus_audit_signer_refuses",
     },
@@ -231,3 +235,17 @@ async def test_a_real_spool_counts_as_replayed(stack: StackFixture, tmp_path: An
     done = subprocess.run(flush, env=there, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert value(stack, "gateway", "hookbus_spool_replayed_events_total") - before == 1
+
+
+async def test_dashboards_and_rules_ask_only_for_what_is_exposed(stack: StackFixture, mark: str) -> None:
+    """Each name in a query of ``deploy/`` is one that a service exposes."""
+    exposed: set[str] = set()
+    for service in SERVICES:
+        for name, family in scraped(stack, service).items():
+            suffixes = {"counter": (COUNTED,), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
+            exposed |= {f"{name}{suffix}" for suffix in suffixes}
+    asked: dict[str, set[str]] = {}
+    for path in [*(DEPLOY / "grafana" / "dashboards").glob("*.json"), DEPLOY / "prometheus" / "rules.yml"]:
+        asked[path.name] = set(re.findall(r"\bhookbus_[a-z0-9_]+", path.read_text()))
+    assert len(asked) == 6
+    assert {name: names - exposed for name, names in asked.items() if names - exposed} == {}, mark

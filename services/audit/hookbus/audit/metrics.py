@@ -22,6 +22,10 @@ UNSIGNED_ENTRIES: Final = Gauge("hookbus_audit_unsigned_entries", "Entries that 
 ANCHOR_LAG_ENTRIES: Final = Gauge(
     "hookbus_audit_anchor_lag_entries", "Entries in the log that the anchor furthest behind does not cover"
 )
+ANCHOR_AGE_SECONDS: Final = Gauge(
+    "hookbus_audit_anchor_age_seconds",
+    "Seconds since all anchors and witnesses had the newest checkpoint; 0 where none is set",
+)
 WITNESS_LAG_ENTRIES: Final = Gauge(
     "hookbus_audit_witness_lag_entries", "Entries in the log that the witness furthest behind has not cosigned"
 )
@@ -59,6 +63,9 @@ class _Watch:
         entries = self.entries()
         return math.nan if math.isnan(entries) else self._log.opened.outreach.anchor_lag(int(entries))
 
+    def anchor_age_s(self) -> float:
+        return math.nan if math.isnan(self.entries()) else self._log.opened.outreach.behind_s()
+
     def witness_lag(self) -> float:
         entries = self.entries()
         return math.nan if math.isnan(entries) else self._log.opened.outreach.witness_lag(int(entries))
@@ -77,5 +84,6 @@ def watch(log: Log) -> None:
     CHECKPOINT_AGE_SECONDS.set_function(seen.checkpoint_age_s)
     UNSIGNED_ENTRIES.set_function(seen.unsigned)
     ANCHOR_LAG_ENTRIES.set_function(seen.anchor_lag)
+    ANCHOR_AGE_SECONDS.set_function(seen.anchor_age_s)
     WITNESS_LAG_ENTRIES.set_function(seen.witness_lag)
     SIGNER_REFUSES.set_function(seen.refuses)

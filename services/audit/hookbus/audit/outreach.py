@@ -1,6 +1,7 @@
 """Takes each new checkpoint to the anchors and the witnesses, beside the publishing and never in its way."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,6 +33,7 @@ class Outreach:
         self._known: dict[str, int] = {}
         self._newest: tuple[Checkpoint, str] | None = None
         self._offered = asyncio.Event()
+        self._done_at_s = time.monotonic()
         self._filed: Checkpoint | None = None
         self._sent: Checkpoint | None = None
         self._cosigned: dict[str, Checkpoint] = {}
@@ -55,6 +57,12 @@ class Outreach:
         reached = [self._known.get(witness.key.name, 0) for witness in self._witnesses]
         return max(0, size - min(reached)) if reached else 0
 
+    def behind_s(self) -> float:
+        """Seconds since all anchors and witnesses had the newest checkpoint (a heartbeat renews it where the log is
+        idle); 0 where none is set."""
+        any_set = self._file is not None or self._url is not None or bool(self._witnesses)
+        return time.monotonic() - self._done_at_s if any_set else 0.0
+
     def remembered(self) -> list[str]:
         """The notes in the anchor file; raises OSError or ValueError where it cannot be read."""
         return [] if self._file is None else self._file.notes()
@@ -67,6 +75,8 @@ class Outreach:
             if self._newest is None:
                 continue
             done = await self.round(*self._newest)
+            if done:
+                self._done_at_s = time.monotonic()
             await asyncio.sleep(ROUND_INTERVAL_S if done else RETRY_S)
             if not done:
                 self._offered.set()
