@@ -85,7 +85,11 @@ class Decider:
             "session",
             "assess",
             AssessRequest(
-                agent_id=event.subject, session=event.session, event_id=event.id, fingerprint=payload.fingerprint
+                agent_id=event.subject,
+                session=event.session,
+                event_id=event.id,
+                fingerprint=payload.fingerprint,
+                network=event.clientnetwork,
             ),
             AssessReply,
             timeout_s=PEER_TIMEOUT_S,
@@ -94,7 +98,11 @@ class Decider:
         if verdict is Verdict.DENY:
             return _decision(event, verdict, code, assessed.reason, risk=assessed.risk)
         reserved = await self._peers.call(
-            "budget", "check", _reserve_request(event, payload), ReserveReply, timeout_s=PEER_TIMEOUT_S
+            "budget",
+            "check",
+            _reserve_request(event, payload, assessed.budget_share),
+            ReserveReply,
+            timeout_s=PEER_TIMEOUT_S,
         )
         if not reserved.allowed:
             limited = Verdict.ASK if reserved.mode is Mode.ASK else Verdict.DENY
@@ -204,7 +212,7 @@ def _decision(
     )
 
 
-def _reserve_request(event: Event, payload: PreTask) -> ReserveRequest:
+def _reserve_request(event: Event, payload: PreTask, share: float) -> ReserveRequest:
     return ReserveRequest(
         agent_id=event.subject,
         estimated_tokens=payload.estimated_tokens,
@@ -217,6 +225,7 @@ def _reserve_request(event: Event, payload: PreTask) -> ReserveRequest:
         tool=_tag(payload.tool),
         model=_tag(event.data.get("model")),
         subagent=_tag(event.data.get("subagent")),
+        budget_share=share,
     )
 
 

@@ -29,19 +29,21 @@ from hookbus.platform.bus.publisher import Outgoing, outgoing
 EVENT_MEDIA_TYPES: Final = (MEDIA_TYPE_JSON, MEDIA_TYPE_EVENT, MEDIA_TYPE_BATCH)
 COMPLETION_BYTES_MAX: Final = 8 * 1024
 """What completing an event may add to its size."""
-RESERVED_ATTRIBUTES: Final = ("decision", "decisioncode", "reservation", "inputtags")
+RESERVED_ATTRIBUTES: Final = ("decision", "decisioncode", "reservation", "inputtags", "clientnetwork")
 """Only hookbus itself says what it decided."""
 SPECVERSION: Final = "1.0"
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What completes an event: the time it came in, a source of ids, and the trace of the request."""
+    """What completes an event: when and where it came in, a source of ids, and the trace of the request."""
 
     now: datetime
     new_id: Callable[[], str]
     traceparent: str | None
     guard_mode: GuardMode = GuardMode.LENIENT
+    network: str | None = None
+    """Where the request came from."""
 
     def event(self, tree: JsonTree, *, cloudevent: bool) -> Event:
         """One event.
@@ -77,6 +79,8 @@ class Intake:
         if tree.get("specversion") != SPECVERSION:
             raise _fault("specversion", f"must be {SPECVERSION!r}")
         completed: dict[str, JsonTree | datetime] = dict(tree)
+        if self.network is not None:
+            completed["clientnetwork"] = self.network
         if completed.get("id") is None:
             completed["id"] = self.new_id()
         if completed.get("time") is None:
@@ -100,6 +104,7 @@ class Intake:
             project=short.project,
             intent=short.intent,
             session=short.session,
+            clientnetwork=self.network,
             data=short.data,
         )
 

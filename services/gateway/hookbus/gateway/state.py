@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import uuid_utils
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from hookbus.gateway.auth import Authenticator, Principal
+from hookbus.gateway.clients import client_network
 from hookbus.gateway.decider import Decider
 from hookbus.gateway.guard.effort import GuardMode
 from hookbus.gateway.intake import Intake
@@ -30,9 +31,9 @@ class State:
     agents: Limiter
     guard_mode: GuardMode
 
-    def intake(self) -> Intake:
+    def intake(self, request: HTTPConnection) -> Intake:
         """What completes the events of one request."""
-        return Intake(now(), new_id, telemetry.current_traceparent(), self.guard_mode)
+        return Intake(now(), new_id, telemetry.current_traceparent(), self.guard_mode, client_network(request))
 
     def limit_events(self, principal: Principal, counts: dict[str, int]) -> None:
         """Count events by agent; the request itself was counted for its key already.

@@ -20,6 +20,7 @@ from hookbus.contracts.session import (
     KeyLookupRequest,
     KeyRevokeRequest,
     KeyView,
+    SessionKind,
     SessionListReply,
     SessionListRequest,
     SessionRequest,
@@ -39,6 +40,7 @@ from hookbus.session.people.logins import Logins
 from hookbus.session.people.presence import Presence
 from hookbus.session.reader import SessionReader
 from hookbus.session.repository import keys as key_rows
+from hookbus.session.repository import person_sessions
 from hookbus.session.repository import sessions as session_rows
 
 RETRY_AFTER_S: Final = 1.0
@@ -110,23 +112,40 @@ class Requests:
         return found.view(explain=True, thresholds=self._thresholds)
 
     async def list(self, request: SessionListRequest) -> SessionListReply:
-        """A page of sessions, newest last-seen first."""
-        before = cursor.decode(request.cursor)
+        """A page of sessions of agents and people, newest last-seen first."""
+        before, now = cursor.decode(request.cursor), self._now()
+        risk_min, items_max = request.risk_min or 0.0, request.page_items_max
+        views: list[SessionView] = []
         try:
             async with self._reading.connect() as connection:
-                page = await session_rows.page(
-                    connection,
-                    agent_id=request.agent_id,
-                    state=request.state,
-                    before=before,
-                    items_max=request.page_items_max,
-                )
+                if request.kind is not SessionKind.PERSON and request.username is None:
+                    agents = await session_rows.page(
+                        connection,
+                        agent_id=request.agent_id,
+                        state=request.state,
+                        risk_min=risk_min,
+                        before=before,
+                        items_max=items_max,
+                    )
+                    views += [one.view(explain=False, thresholds=self._thresholds) for one in agents]
+                if request.kind is not SessionKind.AGENT and request.agent_id is None:
+                    persons = await person_sessions.page(
+                        connection,
+                        username=request.username,
+                        state=request.state,
+                        risk_min=risk_min,
+                        before=before,
+                        items_max=items_max,
+                        now=now,
+                    )
+                    views += [one.session.view(now) for one in persons]
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise away(error) from error
-        full = len(page) == request.page_items_max
+        # Of each kind a whole page was read, so the newest of both are among them.
+        page = sorted(views, key=lambda view: (view.last_seen_at, view.id), reverse=True)[:items_max]
+        full = len(page) == items_max
         return SessionListReply(
-            sessions=tuple(session.view(explain=False, thresholds=self._thresholds) for session in page),
-            cursor=cursor.encode(page[-1].last_seen_at, page[-1].id) if full else None,
+            sessions=tuple(page), cursor=cursor.encode(page[-1].last_seen_at, page[-1].id) if full else None
         )
 
     async def kill(self, request: SessionRequest) -> SessionView:

@@ -15,6 +15,7 @@ from hookbus.contracts.fields import (
     EventId,
     OperationId,
     ReservationId,
+    Risk,
     ScopeName,
     SessionId,
     Tag,
@@ -170,6 +171,8 @@ class ReserveRequest(WireModel):
     tool: Tag | None = None
     model: Tag | None = None
     subagent: Tag | None = None
+    budget_share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = 1.0
+    """What the agent has of its own limits for this operation; the session service says so where a session is risky."""
 
 
 class ReserveReply(WireModel):
@@ -263,6 +266,14 @@ class ScopeRequest(WireModel):
         return self
 
 
+class Tightened(WireModel):
+    """A session whose operations have ``budget_share`` of its agent's limits while it is this risky."""
+
+    session: SessionId
+    risk: Risk
+    budget_share: float
+
+
 class StatusReply(WireModel):
     """One account's limits and holds."""
 
@@ -275,6 +286,8 @@ class StatusReply(WireModel):
     remaining: tuple[Remaining, ...]
     holds: int
     warn_at: tuple[Fraction, ...] = ()
+    tightened: tuple[Tightened, ...] | None = None
+    """Of an agent: sessions that are too risky for all of its limits. None where that cannot be told now."""
 
 
 class HistoryRequest(ScopeRequest):

@@ -199,8 +199,14 @@ class SessionRequest(WireModel):
 class SessionListRequest(WireModel):
     """``list``: newest last-seen first."""
 
+    kind: SessionKind | None = None
+    """Of agents or of people; None: both."""
     agent_id: AgentId | None = None
+    """Only this agent's; nobody's of the people."""
+    username: Words | None = None
+    """Only this person's; no agent's."""
     state: SessionState | None = None
+    risk_min: Risk | None = None
     cursor: Cursor | None = None
     page_items_max: Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX)] = limits.PAGE_ITEMS_DEFAULT
 

@@ -1,5 +1,6 @@
 """``/api/v1/budget``: limits and balances of agents, and what is asked of all accounts."""
 
+import asyncio
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -27,15 +28,19 @@ from hookbus.contracts.budget import (
     ScopeKind,
     ScopeRequest,
     StatusReply,
+    Tightened,
 )
 from hookbus.contracts.fields import AgentId, UtcTime
-from hookbus.contracts.limits import PAGE_ITEMS_DEFAULT
+from hookbus.contracts.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from hookbus.contracts.problems import ProblemCode, ProblemError
-from hookbus.contracts.session import KeyScope
+from hookbus.contracts.session import KeyScope, SessionKind, SessionListReply, SessionListRequest, SessionState
 from hookbus.gateway.budget_bodies import InitBody, ResetBody
 from hookbus.gateway.calls import BudgetReader, BudgetWriter, Cursor, PageItems, StateOf, body, describes, needs
+from hookbus.gateway.state import State
 
 SERVICE: Final = "budget"
+RISKY: Final = 0.02
+"""Above the risk of a session against which nothing stands: the others need not be asked for."""
 READ: Final = needs(KeyScope.BUDGET_READ)
 WRITE: Final = KeyScope.BUDGET_WRITE
 
@@ -158,8 +163,30 @@ async def list_accounts(
 
 @router.get("/status/{agent_id}", response_model_exclude_none=True, openapi_extra=READ)
 async def status(state: StateOf, _caller: BudgetReader, agent_id: Agent) -> StatusReply:
-    """An agent's limits, balances and open reservations."""
-    return await state.peers.call(SERVICE, "status", ScopeRequest(name=agent_id), StatusReply)
+    """An agent's limits, balances and open reservations, and which of its sessions are held shorter for their risk."""
+    reply, tightened = await asyncio.gather(
+        state.peers.call(SERVICE, "status", ScopeRequest(name=agent_id), StatusReply), _tightened(state, agent_id)
+    )
+    return reply.model_copy(update={"tightened": tightened})
+
+
+async def _tightened(state: State, agent_id: str) -> tuple[Tightened, ...] | None:
+    request = SessionListRequest(
+        kind=SessionKind.AGENT,
+        agent_id=agent_id,
+        state=SessionState.ACTIVE,
+        risk_min=RISKY,
+        page_items_max=PAGE_ITEMS_MAX,
+    )
+    try:
+        reply = await state.peers.call("session", "list", request, SessionListReply)
+    except ProblemError:
+        return None  # a balance is shown whether or not the sessions can be asked
+    return tuple(
+        Tightened(session=one.id, risk=one.risk, budget_share=one.budget_share)
+        for one in reply.sessions
+        if one.budget_share < 1.0
+    )
 
 
 @router.get("/history/{agent_id}", response_model_exclude_none=True, openapi_extra=READ)

@@ -13,6 +13,7 @@ from hookbus.contracts.session import KeyScope
 from hookbus.gateway import bodies
 from hookbus.gateway.callers import note_caller
 from hookbus.gateway.decider import report_refused
+from hookbus.gateway.intake import Intake
 from hookbus.gateway.routes.events import event_context
 from hookbus.gateway.state import State, new_id, now, state_of
 from hookbus.gateway.strict_json import JsonTree
@@ -29,7 +30,7 @@ async def post_decide(request: Request) -> Response:
     if media_type not in (MEDIA_TYPE_JSON, MEDIA_TYPE_EVENT):
         bodies.unsupported(f"the body must be {MEDIA_TYPE_JSON} or {MEDIA_TYPE_EVENT}")
     tree = await bodies.parse(await bodies.read(request, limits.EVENT_BYTES_MAX))
-    event = await _read(state, tree, cloudevent=media_type == MEDIA_TYPE_EVENT)
+    event = await _read(state, state.intake(request), tree, cloudevent=media_type == MEDIA_TYPE_EVENT)
     note_caller(request.scope, event)
     state.limit_events(principal, {event.subject: 1})
     decision = await decide(state, event)
@@ -47,9 +48,9 @@ async def decide(state: State, event: Event) -> Decision:
         return decision
 
 
-async def _read(state: State, tree: JsonTree, *, cloudevent: bool) -> Event:
+async def _read(state: State, intake: Intake, tree: JsonTree, *, cloudevent: bool) -> Event:
     try:
-        event = state.intake().event(tree, cloudevent=cloudevent)
+        event = intake.event(tree, cloudevent=cloudevent)
     except ProblemError as error:
         if error.problem.code is ProblemCode.INPUT_REFUSED:
             await report_refused(state.publisher, tree, error, new_id(), now())

@@ -47,11 +47,11 @@ async def post_events(request: Request) -> Response:
         raise ProblemError(ProblemCode.BODY_INVALID, "a batch is a JSON array of events")
     cloudevent = media_type != bodies.MEDIA_TYPE_JSON
     if isinstance(tree, list) and media_type != MEDIA_TYPE_EVENT:
-        messages, events, rejected = await _read_batch(state, tree, cloudevent=cloudevent)
+        messages, events, rejected = await _read_batch(state, state.intake(request), tree, cloudevent=cloudevent)
         state.limit_events(principal, Counter(event.subject for event in events))
         sequences = await state.hooks.store_all(messages)
     else:
-        event = await _read_single(state, tree, cloudevent=cloudevent)
+        event = await _read_single(state, state.intake(request), tree, cloudevent=cloudevent)
         note_caller(request.scope, event)
         state.limit_events(principal, {event.subject: 1})
         events, rejected = [event], []
@@ -67,9 +67,9 @@ async def post_events(request: Request) -> Response:
     return _reply(reply)
 
 
-async def _read_single(state: State, tree: JsonTree, *, cloudevent: bool) -> Event:
+async def _read_single(state: State, intake: Intake, tree: JsonTree, *, cloudevent: bool) -> Event:
     try:
-        return state.intake().event(tree, cloudevent=cloudevent)
+        return intake.event(tree, cloudevent=cloudevent)
     except ProblemError as error:
         metrics.EVENTS_REJECTED.labels(error.problem.code).inc()
         if error.problem.code is ProblemCode.INPUT_REFUSED:
@@ -84,13 +84,12 @@ async def _store_single(state: State, event: Event) -> int:
 
 
 async def _read_batch(
-    state: State, items: list[JsonTree], *, cloudevent: bool
+    state: State, intake: Intake, items: list[JsonTree], *, cloudevent: bool
 ) -> tuple[list[Outgoing], list[Event], list[Rejected]]:
     if not items:
         raise ProblemError(ProblemCode.BODY_INVALID, "the batch is empty")
     if len(items) > limits.BATCH_EVENTS_MAX:
         raise ProblemError(ProblemCode.TOO_LARGE, f"the batch is over {limits.BATCH_EVENTS_MAX} events")
-    intake = state.intake()
     messages: list[Outgoing] = []
     events: list[Event] = []
     rejected: list[Rejected] = []

@@ -5,6 +5,7 @@ pre-task that cannot be read or that the guard refuses is answered 200 with a de
 is one that cannot be decided because a part of hookbus is away; by default that is a 503, which lets the agent go on.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -23,7 +24,7 @@ from hookbus.contracts.session import KeyScope
 from hookbus.gateway import bodies, metrics
 from hookbus.gateway.auth import Principal
 from hookbus.gateway.decider import report_refused
-from hookbus.gateway.intake import message_of
+from hookbus.gateway.intake import Intake, message_of
 from hookbus.gateway.problems import invalid
 from hookbus.gateway.routes.decide import decide
 from hookbus.gateway.routes.events import event_context
@@ -74,7 +75,7 @@ async def post_hook(request: Request) -> Response:
         bodies.unsupported(f"the body must be {bodies.MEDIA_TYPE_JSON}")
     body = await bodies.read(request, limits.BATCH_BYTES_MAX)
     try:
-        return _answer(await _serve(state, principal, adapter, options, body))
+        return _answer(await _serve(_Caller(state, state.intake(request), principal), adapter, options, body))
     except ProblemError as error:
         answer = _instead(adapter, options, body, error)
         if answer is None:
@@ -82,7 +83,17 @@ async def post_hook(request: Request) -> Response:
         return _answer(answer)
 
 
-async def _serve(state: State, principal: Principal, adapter: Adapter, options: HookOptions, body: bytes) -> Answer:
+@dataclass(frozen=True)
+class _Caller:
+    """Who sent a hook's body, and what completes its events."""
+
+    state: State
+    intake: Intake
+    principal: Principal
+
+
+async def _serve(caller: _Caller, adapter: Adapter, options: HookOptions, body: bytes) -> Answer:
+    state, principal = caller.state, caller.principal
     if len(body) > limits.EVENT_BYTES_MAX:
         raise ProblemError(ProblemCode.TOO_LARGE, f"the body is over {limits.EVENT_BYTES_MAX} bytes")
     tree = await bodies.parse(body)
@@ -90,13 +101,13 @@ async def _serve(state: State, principal: Principal, adapter: Adapter, options: 
         raise ProblemError(ProblemCode.BODY_INVALID, "a hook's body is a JSON object")
     translation = _translate(adapter, tree, options)
     if translation.pre_task is not None:
-        event = await _event(state, translation.pre_task)
+        event = await _event(caller, translation.pre_task)
         state.limit_events(principal, {event.subject: 1})
         decision = await decide(state, event)
         given = AgentDecision(decision.decision.value, decision.reason, decision.code.value)
         return adapter.answer(translation, with_unseen(given, translation.unseen))
     for record in translation.records:
-        event = await _event(state, record)
+        event = await _event(caller, record)
         state.limit_events(principal, {event.subject: 1})
         attributes = {telemetry.ATTRIBUTE_EVENT_ID: event.id, telemetry.ATTRIBUTE_AGENT_ID: event.subject}
         with telemetry.span("hook record", context=event_context(event), attributes=attributes):
@@ -120,12 +131,12 @@ def _translate(adapter: Adapter, payload: dict[str, Any], options: HookOptions) 
         raise ProblemError(ProblemCode.BODY_INVALID, str(error)) from None
 
 
-async def _event(state: State, short: dict[str, Any]) -> Event:
+async def _event(caller: _Caller, short: dict[str, Any]) -> Event:
     try:
-        return state.intake().event(short, cloudevent=False)
+        return caller.intake.event(short, cloudevent=False)
     except ProblemError as error:
         if error.problem.code is ProblemCode.INPUT_REFUSED:
-            await report_refused(state.publisher, short, error, new_id(), now())
+            await report_refused(caller.state.publisher, short, error, new_id(), now())
         raise
 
 

@@ -18,11 +18,11 @@ from hookbus.contracts.events import MEDIA_TYPE_JSON, Event
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import KeyScope
 from hookbus.gateway import bodies, metrics
-from hookbus.gateway.intake import message_of
+from hookbus.gateway.intake import Intake, message_of
 from hookbus.gateway.otlp.records import LogRecord, from_json, from_protobuf
 from hookbus.gateway.otlp.usage import Defaults, usage_of
 from hookbus.gateway.plain import PlainRoute
-from hookbus.gateway.state import State, state_of
+from hookbus.gateway.state import state_of
 
 PATH_LOGS: Final = "/otlp/v1/logs"
 PATH_METRICS: Final = "/otlp/v1/metrics"
@@ -48,7 +48,9 @@ async def post_logs(request: Request) -> Response:
         records = from_protobuf(body) if len(body) <= INLINE_BYTES_MAX else await asyncio.to_thread(from_protobuf, body)
     else:
         records = from_json(await bodies.parse(body))
-    events, refused = _events(state, records, Defaults(*map(request.headers.get, (HEADER_AGENT, HEADER_PROJECT))))
+    events, refused = _events(
+        state.intake(request), records, Defaults(*map(request.headers.get, (HEADER_AGENT, HEADER_PROJECT)))
+    )
     if events:
         state.limit_events(principal, Counter(event.subject for event in events))
         await state.hooks.store_all([message_of(event, event.traceparent) for event in events])
@@ -77,9 +79,8 @@ def routes() -> list[PlainRoute]:
     ]
 
 
-def _events(state: State, records: list[LogRecord], defaults: Defaults) -> tuple[list[Event], list[str]]:
+def _events(intake: Intake, records: list[LogRecord], defaults: Defaults) -> tuple[list[Event], list[str]]:
     """The usage events of the records, and why the others of them were refused."""
-    intake = state.intake()
     events: list[Event] = []
     refused: list[str] = []
     for record in records:

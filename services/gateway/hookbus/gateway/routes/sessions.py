@@ -2,13 +2,15 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import StringConstraints
 
 from hookbus.contracts.fields import AgentId, SessionId, WireModel
 from hookbus.contracts.limits import DESCRIPTION_CHARS_MAX, PAGE_ITEMS_DEFAULT
+from hookbus.contracts.people import Username
 from hookbus.contracts.session import (
     KeyScope,
+    SessionKind,
     SessionListReply,
     SessionListRequest,
     SessionRequest,
@@ -38,13 +40,25 @@ Reason = Annotated[ReasonBody, Depends(body(ReasonBody, optional=True))]
 async def list_sessions(
     state: StateOf,
     _caller: SessionKeeper,
+    *,
+    kind: Annotated[SessionKind | None, Query(description="Of agents or of people; both where it is absent")] = None,
     agent_id: AgentId | None = None,
+    username: Username | None = None,
     session_state: SessionState | None = None,
+    risk_min: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)] = None,
     cursor: Cursor = None,
     page_items: PageItems = PAGE_ITEMS_DEFAULT,
 ) -> SessionListReply:
-    """Sessions, last seen first."""
-    request = SessionListRequest(agent_id=agent_id, state=session_state, cursor=cursor, page_items_max=page_items)
+    """Sessions of agents and of people, last seen first."""
+    request = SessionListRequest(
+        kind=kind,
+        agent_id=agent_id,
+        username=username,
+        state=session_state,
+        risk_min=risk_min,
+        cursor=cursor,
+        page_items_max=page_items,
+    )
     return await state.peers.call(SERVICE, "list", request, SessionListReply)
 
 

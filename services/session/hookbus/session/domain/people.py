@@ -100,7 +100,7 @@ class PersonSession:
             risk=round(self.risk, 4),
             baseline=Fingerprint(),
             opened_at=self.opened_at,
-            last_seen_at=max(self.rotated_at, self.last_seen_at or self.rotated_at),
+            last_seen_at=self.last_seen_at or self.rotated_at,
             events=self.generation,
             ended_at=ended_at,
             killed_at=self.ended_at if killed else None,

@@ -83,7 +83,14 @@ def vouched(known: Evidence, client: Facts | None, at: datetime) -> Evidence:
     on. None: an administrator vouched for whichever client comes next."""
     signals = risk.cleared(known.signals, at)
     baseline = client if client is not None else Facts()
-    return replace(known, baseline=baseline, signals=signals, risk=risk.score(signals), confirm_since=None)
+    return replace(
+        known,
+        baseline=baseline,
+        last_seen_at=max(known.last_seen_at, at),
+        signals=signals,
+        risk=risk.score(signals),
+        confirm_since=None,
+    )
 
 
 def changes(baseline: Facts, seen: Facts, at: datetime) -> tuple[Signal, ...]:

@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hookbus.contracts.people import ClientFacts, Role
+from hookbus.contracts.session import SessionState
 from hookbus.session.domain.people import PersonSession, SessionOfUser
 
 _COLUMNS: Final = (
@@ -50,6 +51,20 @@ _MARK_SYNCED: Final = text(
 _COUNT_LIVE: Final = text("""
     SELECT username, count(*) AS live FROM session.person_sessions
     WHERE ended_at IS NULL AND expires_at > :now GROUP BY username
+""")
+
+_LIST: Final = text(f"""
+    {_FROM}
+    WHERE (CAST(:username AS text) IS NULL OR s.username = :username)
+      AND (CAST(:state AS text) IS NULL OR CAST(:state AS text) = CASE
+              WHEN s.ended_at IS NOT NULL AND s.ended_by IS NOT NULL THEN 'killed'
+              WHEN s.ended_at IS NOT NULL OR s.expires_at <= :now THEN 'ended'
+              ELSE 'active'
+          END)
+      AND s.risk >= :risk_min
+      AND (CAST(:before_seen AS timestamptz) IS NULL
+           OR (s.last_seen_at, s.sid) < (CAST(:before_seen AS timestamptz), CAST(:before_id AS text)))
+    ORDER BY s.last_seen_at DESC, s.sid DESC LIMIT :items_max
 """)
 
 
@@ -139,6 +154,29 @@ async def unsync(connection: AsyncConnection, sid: str) -> None:
 async def mark_synced(connection: AsyncConnection, sids: Sequence[str]) -> None:
     """Note that the bucket holds the latest of these sessions."""
     await connection.execute(_MARK_SYNCED, {"sids": list(sids)})
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    username: str | None,
+    state: SessionState | None,
+    risk_min: float,
+    before: tuple[datetime, str] | None,
+    items_max: int,
+    now: datetime,
+) -> Sequence[SessionOfUser]:
+    """Sessions of people, newest last-seen first, those after ``before`` in that order."""
+    parameters = {
+        "username": username,
+        "state": None if state is None else state.value,
+        "risk_min": risk_min,
+        "before_seen": None if before is None else before[0],
+        "before_id": None if before is None else before[1],
+        "items_max": items_max,
+        "now": now,
+    }
+    return [_session(row) for row in (await connection.execute(_LIST, parameters)).mappings()]
 
 
 async def count_live(connection: AsyncConnection, now: datetime) -> dict[str, int]:

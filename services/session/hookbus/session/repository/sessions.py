@@ -80,6 +80,7 @@ _LIST: Final = text(f"""
     SELECT {_COLUMNS} FROM session.sessions s
     WHERE (CAST(:agent_id AS text) IS NULL OR s.agent_id = :agent_id)
       AND (CAST(:state AS text) IS NULL OR s.state = :state)
+      AND s.risk >= :risk_min
       AND (CAST(:before_seen AS timestamptz) IS NULL
            OR (s.last_seen_at, s.id) < (CAST(:before_seen AS timestamptz), CAST(:before_id AS text)))
     ORDER BY s.last_seen_at DESC, s.id DESC LIMIT :items_max
@@ -185,6 +186,7 @@ async def page(
     *,
     agent_id: str | None,
     state: SessionState | None,
+    risk_min: float,
     before: tuple[datetime, str] | None,
     items_max: int,
 ) -> Sequence[Session]:
@@ -192,6 +194,7 @@ async def page(
     parameters = {
         "agent_id": agent_id,
         "state": None if state is None else state.value,
+        "risk_min": risk_min,
         "before_seen": None if before is None else before[0],
         "before_id": None if before is None else before[1],
         "items_max": items_max,

@@ -169,6 +169,10 @@ def status(name: Name, scope: OfScope = Scope.AGENT, *, as_json: AsJson = False)
     above = ", ".join(f"{level} {reply[level]}" for level in ("project", "team") if reply.get(level))
     title = f"{scope} {name}" + (f" under {above}" if above else "")
     output.show(remaining_table(title, reply.get("remaining", [])), output.cell(f"holds: {reply.get('holds', 0)}"))
+    for held in reply.get("tightened") or []:
+        share = f"{float(held.get('budget_share', 1)):.0%}"
+        words = f"session {held.get('session')} has {share} of these limits: its risk is {float(held.get('risk', 0)):.2f}"
+        output.show(output.cell(words))
 
 
 @app.command()
