@@ -66,6 +66,10 @@ class PaperLog:
         for _ in range(count):
             event = hook_event(agent_id=agent, data={"text": text} if text else {})
             incoming.append(from_event(Stream.HOOKS, event, event.to_wire()))
+        self.place(incoming)
+
+    def place(self, incoming: list[Incoming]) -> None:
+        """These entries, under keys there are, and a signed checkpoint."""
         batch = build(
             incoming,
             log_id=self.log_id,

@@ -150,7 +150,7 @@ class _Check:
         self._leaves = leaves
         self._keys = keys
         self._progress = progress
-        self._size = self._done = 0
+        self._size = self._done = self._cut = 0
         self._root = b""
         self._notes: list[Published] = []
         self._cosigned: dict[str, int] = {}
@@ -178,7 +178,11 @@ class _Check:
         ]
         self._cosigned = {key.name: _cosigned_to(key, self._notes) for key in self._against.witnesses}
         log_id = bytes.fromhex(pinned.name.rpartition("/")[2])
+        pruned = export.pruned(trust, self._size)
         known = [*(item.checkpoint for item in self._notes), *trust.handed_over]
+        if pruned is not None:
+            known.append(pruned.checkpoint)
+            self._cut = pruned.cut
         verifier = LogVerifier(log_id, known, decrypt=self._keys is not None)
         for first, end, inspected in self._stretches(log_id):
             tiles = export.tiles(first, end, self._size)
@@ -193,7 +197,10 @@ class _Check:
     def _stretches(self, log_id: bytes) -> Iterator[tuple[int, int, Inspected | None]]:
         """Each stretch in order, inspected in other processes where there are many; None where records are not read."""
         size = self._size
-        ranges = [(first, min(size, first + STRETCH_ENTRIES)) for first in range(0, size, STRETCH_ENTRIES)]
+        # What is pruned is known by its hashes alone.
+        for first in range(0, self._cut, STRETCH_ENTRIES):
+            yield first, min(self._cut, first + STRETCH_ENTRIES), None
+        ranges = [(first, min(size, first + STRETCH_ENTRIES)) for first in range(self._cut, size, STRETCH_ENTRIES)]
         order = _Order(log_id, size, self._keys)
         if not self._leaves:
             yield from ((first, end, None) for first, end in ranges)

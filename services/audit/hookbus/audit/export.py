@@ -2,7 +2,8 @@
 
 ``checkpoint`` (the newest note), ``checkpoints.jsonl`` (every note, one JSON string a line), ``handovers.json``,
 ``log.vkey`` (the first public key: for convenience; a checker pins its own), ``tile/<level>/...`` and
-``tile/entries/...`` for the size of the checkpoint, ``detached/<index>`` for entries too large for a bundle, and
+``tile/entries/...`` for the size of the checkpoint, ``detached/<index>`` for entries too large for a bundle,
+``prune.json`` where the log begins later than at its first entry (the signed record, and the entry that holds it), and
 ``keys.json`` where the data keys were taken along (:mod:`hookbus.audit.exported_keys`). Entries are as the log holds
 them: encrypted.
 """
@@ -14,9 +15,10 @@ from typing import Final, Protocol, cast
 
 from hookbus.audit.inspection import FaultError, Record
 from hookbus.audit.note import Checkpoint, NoteInvalidError, VerifierKey
-from hookbus.audit.record import Algorithm, RecordInvalidError, parse_header
-from hookbus.audit.tiles import TILE_HEIGHT, TILE_WIDTH, TileAddress
-from hookbus.audit.tree import HASH_BYTES
+from hookbus.audit.prune_record import PruneRecord, prune_event_id
+from hookbus.audit.record import Algorithm, RecordInvalidError, Stream, event_hash, parse_header
+from hookbus.audit.tiles import TILE_HEIGHT, TILE_WIDTH, TileAddress, split_hashes
+from hookbus.audit.tree import HASH_BYTES, leaf_hash
 from hookbus.audit.trust import Trust
 from hookbus.audit.verify import TileHashes
 
@@ -25,11 +27,12 @@ CHECKPOINTS: Final = "checkpoints.jsonl"
 HANDOVERS: Final = "handovers.json"
 VERIFIER_KEY: Final = "log.vkey"
 KEYS: Final = "keys.json"
+PRUNE: Final = "prune.json"
 
 
-def addresses_of(size: int) -> Iterator[TileAddress]:
-    """Every tile and entry bundle of a log of ``size``, full ones first in each level."""
-    for number in range(-(-size // TILE_WIDTH)):
+def addresses_of(size: int, first: int = 0) -> Iterator[TileAddress]:
+    """Every tile and entry bundle of a log of ``size``, full ones first in each level; no bundle below ``first``."""
+    for number in range(first // TILE_WIDTH, -(-size // TILE_WIDTH)):
         yield TileAddress(None, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
     level, width = 0, size
     while width:
@@ -100,6 +103,39 @@ class Export:
         except ValueError as error:
             raise FaultError(None, f"the checkpoints are malformed: {error}") from error
         return sorted((opened(note, trust, "a checkpoint is forged") for note in notes), key=_size)
+
+    def pruned(self, trust: Trust, size: int) -> PruneRecord | None:
+        """The record that says which entries may be absent; None where there is none.
+
+        Raises:
+            FaultError: there is one, and it is not one the log made, or not in the log.
+        """
+        try:
+            part = self.read(PRUNE)
+        except FaultError:
+            return None
+        try:
+            parsed = cast("dict[str, object]", json.loads(part))
+            note, index = str(parsed["note"]), int(str(parsed["index"]))
+            record = PruneRecord.open(note, trust)
+        except (NoteInvalidError, ValueError, KeyError, TypeError) as error:
+            raise FaultError(0, f"the record of pruning is forged: {error}") from error
+        if not (record.cut <= index < size and self._holds(index, size, prune_event_id(note))):
+            raise FaultError(0, "the record of pruning is not in the log")
+        return record
+
+    def _holds(self, index: int, size: int, event_id: str) -> bool:
+        """Whether the entry at ``index``, as the tiles know it, is the log's own of this id."""
+        first = index - index % TILE_WIDTH
+        end = min(size, first + TILE_WIDTH)
+        record = list(self.records(first, end, size))[index - first].record
+        leaves = leaves_of(self.tiles(first, end, size), first, end)
+        if leaf_hash(record) != split_hashes(leaves)[index - first]:
+            return False
+        try:
+            return parse_header(record).event == event_hash(Stream.LOG, event_id)
+        except RecordInvalidError:
+            return False
 
     def tile(self, address: TileAddress) -> bytes:
         """A tile or an entry bundle."""

@@ -77,6 +77,14 @@ class PruneRecord:
         return record
 
 
+def cut_of(note: str) -> int:
+    """How many entries a record says may be absent, unchecked; raises ValueError for what is no record."""
+    lines = note.split("\n")
+    if len(lines) < PRUNE_LINES or lines[0] != PRUNE_HEADER:
+        raise ValueError("not a record of pruning")
+    return int(lines[3])
+
+
 def prune_event_id(note: str) -> str:
     """The id of the log's entry about a record of pruning."""
     return EVENT_ID_PREFIX + sha256(note.encode()).hexdigest()

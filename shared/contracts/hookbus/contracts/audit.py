@@ -72,6 +72,10 @@ class CheckpointReply(WireModel):
     """The log's first public key, as a C2SP verifier key. Pin it: a key fetched with what it signs proves nothing."""
     handovers: tuple[str, ...] = ()
     """The notes by which each key handed on to the next, oldest first."""
+    pruned: str | None = None
+    """The newest record of pruning, a signed note; None where no entry that this checkpoint covers says so."""
+    pruned_index: int | None = None
+    """The entry that holds it."""
 
 
 class CheckpointsRequest(WireModel):

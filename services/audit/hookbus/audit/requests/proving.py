@@ -7,7 +7,7 @@ from typing import Final
 
 from hookbus.audit.log import Log
 from hookbus.audit.proofs import consistency_proof, inclusion_proof
-from hookbus.audit.repository import appending, reading
+from hookbus.audit.repository import appending, pruning, reading
 from hookbus.audit.repository.leading import Connection
 from hookbus.audit.requests.published import latest, require_kept, require_published
 from hookbus.audit.tiles import TILE_WIDTH, TileAddress
@@ -41,12 +41,17 @@ class ProvingRequests:
         opened = self._log.opened
         async with self._database.raw() as connection:
             note, checkpoint = await latest(connection)
+            pruned = await pruning.newest_prune(connection)
+        if pruned is not None and pruned.index >= checkpoint.size:
+            pruned = None
         return wire.CheckpointReply(
             note=note,
             size=checkpoint.size,
             root_hash=checkpoint.root.hex(),
             verifier_key=opened.signer.trust.epochs[0].key.text,
             handovers=opened.signer.handovers,
+            pruned=None if pruned is None else pruned.note,
+            pruned_index=None if pruned is None else pruned.index,
         )
 
     async def inclusion(self, request: wire.InclusionRequest) -> wire.ProofReply:

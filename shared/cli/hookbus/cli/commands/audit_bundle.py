@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hookbus.audit import export as layout
 from hookbus.audit.exported_keys import open_sealed, write_keys
 from hookbus.audit.keys import PASSPHRASE_BYTES_MIN, DataKey, KeyUnusableError
+from hookbus.audit.prune_record import cut_of
 from hookbus.audit.record import Algorithm, RecordInvalidError, parse_header
 from hookbus.cli.api import Api, JsonObject
 from hookbus.cli.commands.audit_local import published, size_of
@@ -57,13 +58,22 @@ def export_bundle(api: Api, out: Path, passphrase: bytes | None, *, silent: bool
         if passphrase is not None:
             archive.writestr(layout.KEYS, write_keys(list(keys.values()), passphrase, os.urandom))
         with shown("exporting", silent=silent) as advance:
-            _add_tiles(api, archive, size, advance)
+            _add_tiles(api, archive, size, _add_prune(archive, newest), advance)
     return size
 
 
-def _add_tiles(api: Api, archive: zipfile.ZipFile, size: int, advance: Advance) -> None:
-    done = 0
-    for address in layout.addresses_of(size):
+def _add_prune(archive: zipfile.ZipFile, newest: JsonObject) -> int:
+    """The record of what the log no longer holds; how many entries that are."""
+    note = newest.get("pruned")
+    if note is None:
+        return 0
+    archive.writestr(layout.PRUNE, json.dumps({"note": note, "index": newest.get("pruned_index")}))
+    return cut_of(str(note))
+
+
+def _add_tiles(api: Api, archive: zipfile.ZipFile, size: int, pruned: int, advance: Advance) -> None:
+    done = pruned
+    for address in layout.addresses_of(size, pruned):
         body = api.content(f"/api/v1/audit/tile/{address.path}")
         # Ciphertext and hashes do not compress.
         archive.writestr(f"tile/{address.path}", body, zipfile.ZIP_STORED)

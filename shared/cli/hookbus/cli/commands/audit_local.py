@@ -13,7 +13,7 @@ from typing import Final
 
 from hookbus.audit.anchors import AnchorFile
 from hookbus.audit.bundle import Against, Bundle, Checked, check_bundle
-from hookbus.audit.export import CHECKPOINT, CHECKPOINTS, HANDOVERS, KEYS, Export
+from hookbus.audit.export import CHECKPOINT, CHECKPOINTS, HANDOVERS, KEYS, PRUNE, Export
 from hookbus.audit.exported_keys import read_keys
 from hookbus.audit.forks import FORMAT, ForkUnprovenError, check_fork
 from hookbus.audit.inspection import FaultError
@@ -190,6 +190,9 @@ class _ApiParts:
         if name == CHECKPOINTS:
             size = size_of(str(self._newest["note"]))
             return "".join(json.dumps(note) + "\n" for note in published(self._api, size)).encode()
+        if name == PRUNE and self._newest.get("pruned") is not None:
+            note, index = self._newest["pruned"], self._newest.get("pruned_index")
+            return json.dumps({"note": note, "index": index}).encode()
         raise FaultError(None, f"{name} is missing")
 
 
