@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from hookbus.embedded.ports import free_ports
 from support.servers import NatsFixture, PostgresFixture
 
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 120.0
+"""A start takes two seconds of processor time, of which a busy machine gives little."""
 
 
 @dataclass
@@ -39,6 +40,7 @@ class BudgetProcess:
         """Wait until the service says that it is ready."""
         async with asyncio.timeout(READY_TIMEOUT_S):
             while not await asyncio.to_thread(self._is_ready):
+                assert self.process.poll() is None, "the budget process ended"
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
