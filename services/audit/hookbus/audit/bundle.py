@@ -26,7 +26,7 @@ STRETCH_ENTRIES: Final = 16 * TILE_WIDTH
 """Entries inspected at once."""
 PART_BYTES_MAX: Final = 64 * 1024 * 1024
 """No part of a bundle is larger: a doctored zip cannot fill the memory."""
-PARALLEL_ENTRIES_MIN: Final = 200_000
+PARALLEL_ENTRIES_MIN: Final = 300_000
 """From here on it pays to start processes (docs/performance.md)."""
 STRETCHES_AHEAD_PER_WORKER: Final = 2
 """Stretches under way before the oldest is absorbed: the bound on memory."""

@@ -25,8 +25,8 @@ from hookbus.audit.verify import LogVerifier, TileHashes
 STRETCH_ENTRIES: Final = 32 * TILE_WIDTH
 """Entries inspected at once."""
 CHECKPOINTS_AT_ONCE: Final = 1_000
-PARALLEL_ENTRIES_MIN: Final = 200_000
-"""From here on it pays to start processes: they take a second or two to import what they need."""
+PARALLEL_ENTRIES_MIN: Final = 120_000
+"""From here on it pays to start processes, which take most of a second to begin (docs/performance.md)."""
 STRETCHES_AHEAD_PER_WORKER: Final = 2
 """Stretches under way before the oldest is absorbed: the bound on memory."""
 
