@@ -9,7 +9,7 @@ SERVICES: Final = ("budget", "session", "audit")
 """The services that consume events: each has a durable consumer of its own name."""
 
 PROVISION_USER: Final = "provision"
-"""Who creates streams and consumers, and asks for the first API keys and the first administrator."""
+"""Who creates, saves and restores streams, and asks for the first API keys and the first administrator."""
 
 USERS: Final = ("gateway", *SERVICES, "traces", PROVISION_USER)
 
@@ -38,7 +38,9 @@ def permissions_of(user: str) -> Permissions:
     own_inbox = f"{subjects.inbox_prefix(user)}.>"
     if user == PROVISION_USER:
         first = (subjects.rpc_subject("session", "key_create"), subjects.rpc_subject("session", "user_bootstrap"))
-        return Permissions(publish=("$JS.API.>", *first), subscribe=(own_inbox,))
+        # A snapshot is answered chunk by chunk, and given back the same way.
+        chunks = ("$JS.SNAPSHOT.ACK.>", "$JS.SNAPSHOT.RESTORE.>")
+        return Permissions(publish=("$JS.API.>", *chunks, *first), subscribe=(own_inbox,))
     if user == "gateway":
         return Permissions(
             publish=(
@@ -57,6 +59,8 @@ def permissions_of(user: str) -> Permissions:
                 ),
                 *_bucket_reading(subjects.BUCKET_API_KEYS),
                 *_bucket_reading(subjects.BUCKET_REVOCATIONS),
+                *_bucket_reading(subjects.BUCKET_WORKSPACES),
+                f"$KV.{subjects.BUCKET_WORKSPACES}.>",
             ),
             # Events as they happen, for whoever watches: plain subscriptions, which hold nothing back on the bus.
             subscribe=(own_inbox, subjects.SUBJECTS_HOOKS, subjects.SUBJECTS_SECURITY),

@@ -54,6 +54,7 @@ from hookbus.gateway.routes import (
 from hookbus.gateway.settings import GatewaySettings
 from hookbus.gateway.state import State
 from hookbus.gateway.tokens import TokenChecker
+from hookbus.gateway.workspaces import Workspaces
 from hookbus.platform import health
 from hookbus.platform.bus.checks import bus_check
 from hookbus.platform.bus.connection import create_broker
@@ -97,7 +98,12 @@ class Gateway:
                 self.peers,
                 self.hooks,
                 self.publisher,
-                (*settings.workspace_roots, *settings.temporary_roots),
+                Workspaces(
+                    self.broker,
+                    settings.workspace,
+                    (*settings.workspace_roots, *settings.temporary_roots),
+                    settings.project_roots,
+                ),
                 settings.effective_guard_mode,
             ),
             keys=key_limiter,

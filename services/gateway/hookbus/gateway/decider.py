@@ -6,6 +6,7 @@ an agent never acts on a decision that the log does not hold.
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -14,17 +15,18 @@ from pydantic import JsonValue
 from hookbus.contracts import limits, subjects
 from hookbus.contracts.budget import Mode, ReserveReply, ReserveRequest
 from hookbus.contracts.decisions import BudgetView, Decision, DecisionCode, Verdict
-from hookbus.contracts.events import Event, type_of_security
+from hookbus.contracts.events import Event, Kind, type_of_security
 from hookbus.contracts.payloads import PreTask
 from hookbus.contracts.problems import ProblemError
 from hookbus.contracts.session import AssessReply, AssessRequest
 from hookbus.gateway import metrics
 from hookbus.gateway.guard.effort import GuardMode
 from hookbus.gateway.guard.findings import Finding
-from hookbus.gateway.guard.operation import Judgement, judge_operation
+from hookbus.gateway.guard.operation import Judgement, judge_within
 from hookbus.gateway.intake import message_of
 from hookbus.gateway.peers import Peers
 from hookbus.gateway.strict_json import JsonTree
+from hookbus.gateway.workspaces import Workspaces
 from hookbus.platform import telemetry
 from hookbus.platform.bus.group_commit import GroupCommit
 from hookbus.platform.bus.publisher import Publisher, unavailable
@@ -46,13 +48,13 @@ class Decider:
         peers: Peers,
         hooks: GroupCommit,
         publisher: Publisher,
-        configured_roots: tuple[str, ...],
+        workspaces: Workspaces,
         guard_mode: GuardMode = GuardMode.LENIENT,
     ) -> None:
         self._peers = peers
         self._hooks = hooks
         self._publisher = publisher
-        self._roots = configured_roots
+        self._workspaces = workspaces
         self._mode = guard_mode
 
     async def decide(self, event: Event, now: datetime) -> Decision:
@@ -72,10 +74,17 @@ class Decider:
         metrics.DECISIONS.labels(decision.decision, decision.code).inc()
         return decision
 
+    async def begin(self, event: Event) -> None:
+        """Let a session's folder be known from its start. What fails here is made up for by its first decision."""
+        if event.kind is Kind.SESSION_START:
+            with suppress(ProblemError):
+                await self._workspaces.of(event)
+
     async def _guard(self, event: Event) -> Judgement:
+        root, configured = await self._workspaces.of(event)
         if self._mode is GuardMode.STRICT or _length(event.data) <= GUARD_INLINE_CHARS_MAX:
-            return judge_operation(event.data, self._roots, self._mode)
-        return await asyncio.to_thread(judge_operation, event.data, self._roots, self._mode)
+            return judge_within(event.data, root, configured, self._mode)
+        return await asyncio.to_thread(judge_within, event.data, root, configured, self._mode)
 
     async def _judge(self, event: Event, finding: Finding | None) -> Decision:
         if finding is not None and finding.verdict is Verdict.DENY:

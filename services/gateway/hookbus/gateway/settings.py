@@ -3,10 +3,11 @@
 from ipaddress import ip_network
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from hookbus.gateway.guard.effort import GuardMode
 from hookbus.gateway.rates import parse_rate
+from hookbus.gateway.workspaces import WorkspaceRule
 from hookbus.platform.settings import Environment, ServiceSettings
 
 WILDCARD = "*"
@@ -22,6 +23,12 @@ class GatewaySettings(ServiceSettings):
     workspace_roots: tuple[str, ...] = ()
     """Folders, on the agents' machines, that every agent may work in, besides the folder its session runs in."""
     temporary_roots: tuple[str, ...] = ("/tmp", "/var/tmp", "/private/tmp", "/var/folders", "/private/var/folders")  # noqa: S108 - names of folders that agents may use, nothing is created here
+
+    workspace: WorkspaceRule = WorkspaceRule.FIRST
+    """Which folder a session may work in: ``first``, where it began; ``current``, where it runs now; ``listed``, none
+    but the configured ones."""
+    project_roots: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Folders by project. A project that stands here works in its own and the others configured, wherever it runs."""
 
     guard_mode: GuardMode | None = None
     """What becomes of doubt and of signs of injection: ``strict`` refuses, ``lenient`` asks a person about the one and
@@ -65,7 +72,8 @@ class GatewaySettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _roots_are_absolute(self) -> Self:
-        for root in (*self.workspace_roots, *self.temporary_roots):
+        of_projects = (root for roots in self.project_roots.values() for root in roots)
+        for root in (*self.workspace_roots, *self.temporary_roots, *of_projects):
             if not root.startswith("/") and root[1:3] not in (":\\", ":/"):
-                raise ValueError("workspace_roots and temporary_roots must be absolute paths")
+                raise ValueError("workspace_roots, project_roots and temporary_roots must be absolute paths")
         return self

@@ -19,6 +19,9 @@ BUCKET_REVOCATIONS: Final = "revocations"
 """Session id of a person -> :class:`hookbus.contracts.people.PersonSessionRecord`: live or ended. Written by session,
 read by the gateway."""
 
+BUCKET_WORKSPACES: Final = "workspaces"
+"""SHA-256 of a session's id -> :class:`hookbus.contracts.workspaces.WorkspaceRecord`. The gateway's own."""
+
 HEADER_MSG_ID: Final = "Nats-Msg-Id"
 HEADER_TRACEPARENT: Final = "traceparent"
 HEADER_CONTENT_TYPE: Final = "content-type"

@@ -71,15 +71,28 @@ class Judgement:
 def judge_operation(
     data: dict[str, JsonValue], configured_roots: tuple[str, ...], mode: GuardMode = GuardMode.LENIENT
 ) -> Judgement:
+    """:func:`judge_within` for an operation that may work wherever it runs."""
+    return judge_within(data, working_folder(data), configured_roots, mode)
+
+
+def working_folder(data: dict[str, JsonValue]) -> str | None:
+    """Where the operation runs, as its hook says."""
+    cwd = data.get("cwd")
+    return cwd if isinstance(cwd, str) else None
+
+
+def judge_within(
+    data: dict[str, JsonValue], root: str | None, configured_roots: tuple[str, ...], mode: GuardMode
+) -> Judgement:
     """The judgement on a pre-task's ``data``.
 
     Args:
         data: ``tool``, ``tool_input`` and ``cwd`` as the hook sent them; the other fields are only searched for tags.
+        root: the folder beneath which the operation may work; None where that is only the configured ones.
         configured_roots: folders in which every agent may work.
         mode: whether doubt refuses or asks, and whether a tag refuses.
     """
-    cwd = data.get("cwd")
-    scene = Scene.of(Workspace.of(cwd if isinstance(cwd, str) else None, configured_roots), mode)
+    scene = Scene.of(Workspace.within(working_folder(data), root, configured_roots), mode)
     findings: list[Finding] = []
     tags: tuple[str, ...] = ()
     try:

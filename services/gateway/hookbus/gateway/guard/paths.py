@@ -69,7 +69,7 @@ _WINDOWS_DEVICES: Final = frozenset(
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where one operation may work. ``cwd`` is None where the hook named no usable folder."""
+    """Where one operation may work. ``cwd``, where it runs, is None where the hook named no absolute folder."""
 
     cwd: str | None
     roots: tuple[str, ...]
@@ -77,17 +77,42 @@ class Workspace:
 
     @classmethod
     def of(cls, cwd: str | None, configured: tuple[str, ...]) -> "Workspace":
-        """The workspace of a session that runs in ``cwd``. The root folder itself is no workspace."""
-        windows = cwd is not None and (_DRIVE.match(cwd) is not None or cwd.startswith("\\\\"))
-        folder = None
-        if cwd and not has_control(cwd) and len(cwd) <= limits.FILE_NAME_CHARS_MAX:
-            normal = _normal(cwd, windows=windows)
-            if _is_absolute(normal) and normal.strip("/") and not re.fullmatch(r"[A-Za-z]:/?", normal):
-                folder = normal
-        roots = _spellings(folder) if folder is not None else ()
-        home = _HOME.match(folder) if folder is not None else None
+        """The workspace of an operation that may work wherever it runs: in ``cwd``."""
+        return cls.within(cwd, cwd, configured)
+
+    @classmethod
+    def within(cls, cwd: str | None, root: str | None, configured: tuple[str, ...]) -> "Workspace":
+        """The workspace of an operation that runs in ``cwd`` and may work beneath ``root``.
+
+        The root folder itself is no workspace.
+        """
+        named = cwd if cwd is not None else root
+        windows = named is not None and (_DRIVE.match(named) is not None or named.startswith("\\\\"))
+        folder = _absolute_folder(cwd, windows=windows)
+        top = usable_folder(root, windows=windows)
+        roots = _spellings(top) if top is not None else ()
+        home = _HOME.match(top or folder or "")
         own = tuple(f"{home.group()}/{name}" for name in AGENT_FOLDERS) if home is not None else ()
-        return cls(folder, (*roots, *(_normal(root, windows=windows) for root in configured), *own), windows)
+        return cls(folder, (*roots, *(_normal(one, windows=windows) for one in configured), *own), windows)
+
+    def holds(self, folder: str) -> bool:
+        """Whether a normalised absolute folder lies in the workspace."""
+        return any(_beneath(folder, root, fold_case=self.windows) for root in self.roots)
+
+
+def usable_folder(folder: str | None, *, windows: bool = False) -> str | None:
+    """``folder`` in normal form; None where it could be no workspace."""
+    normal = _absolute_folder(folder, windows=windows)
+    if normal is None or not normal.strip("/") or re.fullmatch(r"[A-Za-z]:/?", normal):
+        return None
+    return normal
+
+
+def _absolute_folder(folder: str | None, *, windows: bool) -> str | None:
+    if not folder or has_control(folder) or len(folder) > limits.FILE_NAME_CHARS_MAX:
+        return None
+    normal = _normal(folder, windows=windows)
+    return normal if _is_absolute(normal) else None
 
 
 def judge_path(text: str, workspace: Workspace, *, write: bool) -> Finding | None:

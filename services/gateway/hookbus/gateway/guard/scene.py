@@ -32,7 +32,7 @@ class Scene:
     def of(cls, workspace: Workspace, mode: GuardMode, effort: Effort | None = None) -> "Scene":
         """The scene of an operation in ``workspace``."""
         cwd = workspace.cwd
-        plain_inside = cwd is not None and cwd in workspace.roots and not _AS_ITSELF(cwd)
+        plain_inside = cwd is not None and not _AS_ITSELF(cwd) and workspace.holds(cwd)
         return cls(workspace, mode, effort or Effort.of(mode), plain_inside)
 
     def is_plain(self, path: str) -> bool:

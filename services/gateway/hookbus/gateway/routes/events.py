@@ -59,6 +59,7 @@ async def post_events(request: Request) -> Response:
     if HEADER_REPLAYED in request.headers:
         metrics.SPOOL_REPLAYS.inc(len(events))
     for event in events:
+        await state.decider.begin(event)
         metrics.EVENTS_ACCEPTED.labels(event.kind or "").inc()
     reply = EventsReply(
         accepted=tuple(Accepted(id=event.id, seq=seq) for event, seq in zip(events, sequences, strict=True)),

@@ -112,6 +112,7 @@ async def _serve(caller: _Caller, adapter: Adapter, options: HookOptions, body: 
         attributes = {telemetry.ATTRIBUTE_EVENT_ID: event.id, telemetry.ATTRIBUTE_AGENT_ID: event.subject}
         with telemetry.span("hook record", context=event_context(event), attributes=attributes):
             await state.hooks.store(message_of(event, None))
+        await state.decider.begin(event)
         metrics.EVENTS_ACCEPTED.labels(event.kind or "").inc()
     return adapter.recorded(translation)
 

@@ -96,6 +96,7 @@ async def _provision_bucket(jetstream: JetStreamContext, spec: BucketSpec) -> No
                 storage=StorageType.FILE,
                 max_bytes=spec.bytes_max,
                 max_value_size=spec.value_bytes_max,
+                ttl=spec.age_max_s or None,
             )
         )
         log.info("bucket created", bucket=spec.name)

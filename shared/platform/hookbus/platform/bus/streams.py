@@ -25,6 +25,10 @@ ACK_PENDING_MAX: Final = 5_000
 
 BUCKET_KEYS_BYTES_MAX: Final = 64 * 1024**2
 BUCKET_REVOCATIONS_BYTES_MAX: Final = 64 * 1024**2
+BUCKET_WORKSPACES_BYTES_MAX: Final = 512 * 1024**2
+"""Some two million sessions of one period; full, it takes no new session, and nobody's decision is made without it."""
+BUCKET_WORKSPACES_AGE_MAX_S: Final = 30 * 86_400.0
+"""A session that lives longer is pinned anew."""
 BUCKET_VALUE_BYTES_MAX: Final = 64 * 1024
 
 
@@ -62,6 +66,7 @@ class BucketSpec:
     name: str
     bytes_max: int
     value_bytes_max: int = BUCKET_VALUE_BYTES_MAX
+    age_max_s: float = AGE_UNLIMITED_S
 
 
 STREAMS: Final = (
@@ -87,4 +92,5 @@ CONSUMERS: Final = (BUDGET_HOOKS, SESSION_HOOKS, SESSION_SECURITY, AUDIT_HOOKS, 
 BUCKETS: Final = (
     BucketSpec(subjects.BUCKET_API_KEYS, BUCKET_KEYS_BYTES_MAX),
     BucketSpec(subjects.BUCKET_REVOCATIONS, BUCKET_REVOCATIONS_BYTES_MAX),
+    BucketSpec(subjects.BUCKET_WORKSPACES, BUCKET_WORKSPACES_BYTES_MAX, age_max_s=BUCKET_WORKSPACES_AGE_MAX_S),
 )
