@@ -19,6 +19,7 @@ from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.audit.opened import OpenLog
 from hookbus.audit.repository.leading import Connection
+from hookbus.audit.sequencer import PARTITION_ENTRIES
 from hookbus.platform.bus.connection import Broker
 from hookbus.platform.bus.publisher import Publisher
 from hookbus.platform.bus.pulling import BATCH_MESSAGES_MAX
@@ -201,14 +202,11 @@ async def _size_over(connection: Connection, size: int) -> tuple[float, int]:
 async def _lengthen(connection: Connection, size: int) -> None:
     """Make the log look ``size`` entries long: rows of the same shape, hashes that only have the right length."""
     start = int(await connection.fetchval("SELECT size FROM audit.log_state"))
-    for partition in range(1, size // 1_048_576 + 2):
-        first = partition * 1_048_576
-        await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS audit.stored_events_{partition:06d} PARTITION OF audit.stored_events"
-            f" FOR VALUES FROM ({first}) TO ({first + 1_048_576})"
-        )
     for first in range(start, size, FILL_STEP):
         end = min(size, first + FILL_STEP)
+        # Partitions are made only a step ahead of where the log stands.
+        await connection.execute("UPDATE audit.log_state SET size = $1", first)
+        await connection.execute("SELECT audit.ensure_partitions($1, $2)", end, PARTITION_ENTRIES)
         await connection.execute(
             "WITH fresh AS (INSERT INTO audit.entry_lookup (index, stream, event_id, kind, agent, session)"
             " SELECT n, 1, 'filled-' || md5(n::text), 'post-task', substr(sha256((n % 8)::text::bytea), 1, 16),"

@@ -181,6 +181,17 @@ def test_the_empty_tree_has_the_hash_of_nothing():
         verify_consistency(from_size=0, to_size=1, from_root=EMPTY_ROOT, to_root=LEAVES[0], proof=[])
 
 
+def test_hashes_are_those_of_rfc_9162_section_2_1_1():
+    """Known answers: the leaf of an empty entry, and small trees worked out by hand."""
+    assert leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    first, second, third = (sha256(b"\x00" + entry).digest() for entry in (b"a", b"b", b"c"))
+    pair = sha256(b"\x01" + first + second).digest()
+    assert [leaf_hash(entry) for entry in (b"a", b"b", b"c")] == [first, second, third]
+    assert root_of([first]) == first
+    assert root_of([first, second]) == pair
+    assert root_of([first, second, third]) == sha256(b"\x01" + pair + third).digest()
+
+
 def test_a_leaf_cannot_pass_for_a_node():
     left, right = LEAVES[0], LEAVES[1]
     assert leaf_hash(left + right) != root_of([left, right])
