@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from hookbus.audit.administration import finish_erasures
+from hookbus.audit.anchor_bucket import AnchorBucket
 from hookbus.audit.anchors import AnchorFile, Witness
 from hookbus.audit.keyring import Keyring
 from hookbus.audit.keystore import KeyStore
@@ -80,6 +81,7 @@ class Log:
             self._database,
             file=AnchorFile(settings.audit_anchor_file) if settings.audit_anchor_file is not None else None,
             url=settings.audit_anchor_url,
+            bucket=None if settings.anchor_bucket is None else AnchorBucket(settings.anchor_bucket),
             witnesses=[Witness.parse(text) for text in settings.audit_witnesses],
         )
         publisher = Publisher(self._database, sequencer, signer, outreach)

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from hookbus.audit.anchor_bucket import AnchorBucket
 from hookbus.audit.anchors import AnchorError, AnchorFile, Witness, cosign, send
 from hookbus.audit.note import Checkpoint
 from hookbus.audit.proofs import consistency_proof
@@ -24,11 +25,18 @@ class Outreach:
     """The anchors and witnesses of one log."""
 
     def __init__(
-        self, database: Database, *, file: AnchorFile | None, url: str | None, witnesses: Sequence[Witness]
+        self,
+        database: Database,
+        *,
+        file: AnchorFile | None,
+        url: str | None,
+        bucket: AnchorBucket | None,
+        witnesses: Sequence[Witness],
     ) -> None:
         self._database = database
         self._file = file
         self._url = url
+        self._bucket = bucket
         self._witnesses = witnesses
         self._known: dict[str, int] = {}
         self._newest: tuple[Checkpoint, str] | None = None
@@ -36,6 +44,7 @@ class Outreach:
         self._done_at_s = time.monotonic()
         self._filed: Checkpoint | None = None
         self._sent: Checkpoint | None = None
+        self._put: Checkpoint | None = None
         self._cosigned: dict[str, Checkpoint] = {}
 
     def offer(self, checkpoint: Checkpoint, note: str) -> None:
@@ -47,7 +56,11 @@ class Outreach:
         """How many of ``size`` entries the anchor furthest behind does not cover; 0 where none is set."""
         reached = [
             0 if kept is None else kept.size
-            for kept, is_set in ((self._filed, self._file is not None), (self._sent, self._url is not None))
+            for kept, is_set in (
+                (self._filed, self._file is not None),
+                (self._sent, self._url is not None),
+                (self._put, self._bucket is not None),
+            )
             if is_set
         ]
         return max(0, size - min(reached)) if reached else 0
@@ -60,7 +73,7 @@ class Outreach:
     def behind_s(self) -> float:
         """Seconds since all anchors and witnesses had the newest checkpoint (a heartbeat renews it where the log is
         idle); 0 where none is set."""
-        any_set = self._file is not None or self._url is not None or bool(self._witnesses)
+        any_set = bool(self._file or self._url or self._bucket or self._witnesses)
         return time.monotonic() - self._done_at_s if any_set else 0.0
 
     def remembered(self) -> list[str]:
@@ -86,6 +99,7 @@ class Outreach:
         results = await asyncio.gather(
             self._to_file(checkpoint, note),
             self._to_url(checkpoint, note),
+            self._to_bucket(checkpoint, note),
             *(self._to_witness(witness, checkpoint, note) for witness in self._witnesses),
             return_exceptions=True,
         )
@@ -105,6 +119,11 @@ class Outreach:
         if self._url is not None and self._sent != checkpoint:
             await send(self._url, note)
             self._sent = checkpoint
+
+    async def _to_bucket(self, checkpoint: Checkpoint, note: str) -> None:
+        if self._bucket is not None and self._put != checkpoint:
+            await self._bucket.add(checkpoint, note)
+            self._put = checkpoint
 
     async def _to_witness(self, witness: Witness, checkpoint: Checkpoint, note: str) -> None:
         name = witness.key.name

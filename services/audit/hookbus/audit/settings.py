@@ -1,12 +1,14 @@
 """Settings of the audit service."""
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from hookbus.audit.anchor_bucket import BucketAddress
 from hookbus.audit.anchors import Witness
 from hookbus.audit.keys import KEY_BYTES
 from hookbus.audit.passphrases import random_passphrase
@@ -20,6 +22,7 @@ PASSPHRASE_FILE_NAME: Final = "audit-passphrase"  # noqa: S105 - the name of a f
 KEYS_FILE_NAME: Final = "audit-keys.sqlite"
 RETENTION_DAYS_MIN: Final = 1
 RETENTION_DAYS_MAX: Final = 36_500
+BUCKET_PATTERN: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[a-zA-Z0-9._/-]*)?$"
 PARTITION_ENTRIES_MAX: Final = 16_777_216
 """The same bound stands in ``audit.ensure_partitions``."""
 
@@ -61,6 +64,19 @@ class AuditSettings(DatabaseSettings):
     audit_anchor_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
     """Every checkpoint is sent to this address as well (POST, text/plain)."""
 
+    audit_anchor_s3: Annotated[str, Field(pattern=BUCKET_PATTERN)] | None = None
+    """Every checkpoint is put into this bucket as well, ``s3://bucket[/prefix]``. Needs ``hookbus-audit[s3]``."""
+
+    audit_anchor_s3_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Where the bucket's service is, if it is not AWS."""
+
+    audit_anchor_s3_region: str = "us-east-1"
+
+    audit_anchor_s3_access_key_id: str | None = None
+    """Unset: the credentials of the surroundings (AWS_ACCESS_KEY_ID, a role of the machine)."""
+
+    audit_anchor_s3_secret_access_key: SecretStr | None = None
+
     audit_witnesses: tuple[str, ...] = ()
     """Witnesses that cosign, a JSON list of ``<http address> <verifier key>``."""
 
@@ -74,6 +90,27 @@ class AuditSettings(DatabaseSettings):
         PARTITION_ENTRIES
     )
     """Entries in each new partition: the step in which retention works."""
+
+    @property
+    def anchor_bucket(self) -> BucketAddress | None:
+        """The bucket of checkpoints; None where none is set."""
+        if self.audit_anchor_s3 is None:
+            return None
+        secret = self.audit_anchor_s3_secret_access_key
+        return BucketAddress(
+            self.audit_anchor_s3,
+            self.audit_anchor_s3_endpoint,
+            self.audit_anchor_s3_region,
+            self.audit_anchor_s3_access_key_id,
+            None if secret is None else secret.get_secret_value(),
+        )
+
+    @field_validator("audit_anchor_s3")
+    @classmethod
+    def _bucket_can_be_reached(cls, url: str | None) -> str | None:
+        if url is not None and importlib.util.find_spec("obstore") is None:
+            raise ValueError("an S3 bucket needs the package obstore: install hookbus-audit[s3]")
+        return url
 
     @field_validator("audit_witnesses")
     @classmethod
