@@ -171,7 +171,7 @@ def _up_detached(layout: Layout, *, host: str, port: int | None) -> int:
 
 
 def _say_up(layout: Layout, url: str, *, foreground: bool) -> None:
-    _say(f"hookbus is up at {url} (API docs at {url}/docs)")
+    _say(f"hookbus is up at {url} (console at {url}/console, API docs at {url}/docs)")
     _say(f"data: {layout.root}; API key and address for clients: {layout.client_file}; admin: {layout.admin_file}")
     if foreground:
         _say("Ctrl-C stops it.")

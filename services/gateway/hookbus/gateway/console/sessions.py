@@ -92,4 +92,15 @@ def router(environment: Environment) -> APIRouter:
         """As ``/api/v1/session/password``."""
         return keep(request, response, await api.password(request, state, person, change))
 
+    @made.post("/confirm")
+    async def confirm(  # pyright: ignore[reportUnusedFunction]  # as above
+        request: Request,
+        response: Response,
+        state: StateOf,
+        person: api.Person,
+        proof: Annotated[api.ConfirmBody, Depends(body(api.ConfirmBody))],
+    ) -> KeptTokens:
+        """As ``/api/v1/session/confirm``."""
+        return keep(request, response, await api.confirm(request, state, person, proof))
+
     return made

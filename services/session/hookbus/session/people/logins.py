@@ -17,7 +17,7 @@ from hookbus.contracts.people import (
     RefreshRequest,
     TokensReply,
 )
-from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.contracts.problems import FieldError, ProblemCode, ProblemError
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.session import security_events
 from hookbus.session.domain import people, person_risk, refresh, risk
@@ -90,7 +90,8 @@ class Logins:
         if locked_s > 0:
             raise _locked(locked_s)
         if user is not None and right and user.totp_secret is not None and code is None and ask_code:
-            raise ProblemError(ProblemCode.UNAUTHENTICATED, "a one-time code is needed")
+            needed = FieldError(loc="totp", msg="the code of the authenticator application")
+            raise ProblemError(ProblemCode.UNAUTHENTICATED, "a one-time code is needed", errors=(needed,))
         async with parts.begin() as connection:
             if (
                 user is not None

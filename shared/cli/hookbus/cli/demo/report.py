@@ -80,7 +80,8 @@ def show(api: Api, *, url: str, session: str, played: Sequence[Played], events: 
     _heading("One decision, from the hook to every service")
     findings.append(_trace(api, session))
     _heading("Where to look")
-    output.show(output.cell(f"API docs: {url}/docs   health: {url}/readyz   metrics: {url}/metrics"))
+    output.show(output.cell(f"Console: {url}/console   API docs: {url}/docs"))
+    output.show(output.cell(f"Health: {url}/readyz   metrics: {url}/metrics"))
     output.show(output.cell("This stack stops now. `hookbus up` runs one that stays, with its data in ~/.hookbus."))
     return findings
 

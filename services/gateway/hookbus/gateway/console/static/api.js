@@ -25,7 +25,11 @@ async function call(method, path, { query, body, text = false, timeoutS = TIMEOU
       continue;
     }
     if (answer.status === 401) throw new SignedOut();
-    if (!answer.ok) throw await failure(answer);
+    if (!answer.ok) {
+      const error = await failure(answer);
+      if (error.code === "confirm_required") dispatchEvent(new Event("hookbus:confirm"));
+      throw error;
+    }
     return text ? answer.text() : answer.json();
   }
 }

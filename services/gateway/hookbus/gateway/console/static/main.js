@@ -88,6 +88,13 @@ document.addEventListener("keydown", (event) => {
 });
 document.getElementById("sign-out").addEventListener("click", async () => { await session.signOut(); signedOut(); });
 addEventListener("hookbus:signed-out", () => { session.forget(); signedOut("Your session has ended. Sign in again."); });
+addEventListener("hookbus:confirm", () => {
+  leave?.abort();
+  live.stop();
+  dress(false);
+  document.title = "Confirm · hookbus";
+  fill(main, signin.renderConfirmation({ done: signedIn }));
+});
 session.onElsewhere(() => signedOut("You signed out in another tab."));
 wireTheme(document.getElementById("theme"));
 
@@ -112,18 +119,18 @@ function signedOut(why) {
   fill(main, signin.render({ why, done: signedIn }));
 }
 
-async function signedIn() {
+async function signedIn({ focus = true } = {}) {
   fill(main, skeleton());
   await session.learn(get);
   dress(true);
   live.start();
-  await show({ focus: true });
+  await show({ focus });
 }
 
 async function begin() {
   if (!session.isKept()) return signedOut();
   try {
-    await signedIn();
+    await signedIn({ focus: false });
   } catch (error) {
     if (error instanceof session.SignedOut) return signedOut();
     document.body.className = "out";

@@ -71,6 +71,13 @@ export async function changePassword(current, next) {
   keep(await answer.json());
 }
 
+/** Give the password again, where the session looks like another client's. */
+export async function confirm(password, totp) {
+  const answer = await post("confirm", { password, ...(totp ? { totp } : {}) }, await token());
+  if (!answer.ok) throw await failure(answer);
+  keep(await answer.json());
+}
+
 export async function learn(get) {
   identity = await get("session/me");
 }

@@ -26,9 +26,9 @@ export function count(value) {
 /** Two places, more where cents would hide something: up to the six the ledger keeps. */
 export function money(value) {
   const number = Number(value);
-  const places = number !== 0 && Math.abs(number) < 1 ? 4 : 2;
-  const [whole, part = ""] = number.toFixed(Math.max(places, 2)).split(".");
-  return `${number < 0 ? "-" : ""}$${TOKENS.format(Math.abs(Number(whole)))}.${part}`;
+  const size = Math.abs(number);
+  const [whole, part] = size.toFixed(size === 0 || size >= 1 ? 2 : size >= 0.01 ? 4 : 6).split(".");
+  return `${number < 0 ? "-" : ""}$${TOKENS.format(Number(whole))}.${part.replace(/0+$/, "").padEnd(2, "0")}`;
 }
 
 export function percent(part, whole) {

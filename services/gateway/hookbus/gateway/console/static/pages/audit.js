@@ -12,6 +12,7 @@ export const SCOPES = ["audit"];
 
 const PAGE_ITEMS = 50;
 const VERIFY_TIMEOUT_S = 125;
+const PROGRESS_MS = 1000;
 const FIELDS = ["agent", "kind", "session", "project", "outcome"];
 
 export function render(context) {
@@ -58,11 +59,13 @@ function verification() {
   async function run() {
     button.disabled = true;
     const began = Date.now();
-    const clock = h("span", {}, "0 s");
-    const timer = setInterval(() => fill(clock, `${Math.round((Date.now() - began) / 1000)} s`), 1000);
-    fill(result, h("div", { class: "stack" }, h("progress", { "aria-label": "Verifying" }), h("p", { class: "small soft" }, "Reading the whole log, for ", clock, ". A large log takes minutes.")));
+    const watch = `console-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
+    const bar = h("progress", { "aria-label": "Verifying" });
+    const words = h("p", { class: "small soft" }, "Reading the whole log.");
+    const timer = setInterval(() => progress(watch, bar, words), PROGRESS_MS);
+    fill(result, h("div", { class: "stack" }, bar, words));
     try {
-      const found = await post("audit/verify", { decrypt: true }, { timeoutS: VERIFY_TIMEOUT_S });
+      const found = await post("audit/verify", { depth: "all", watch }, { timeoutS: VERIFY_TIMEOUT_S });
       const took = `${((Date.now() - began) / 1000).toFixed(1)} s`;
       fill(result, found.ok
         ? h("div", { class: "notice good" }, h("p", {}, h("strong", {}, "Intact. "), `${count(found.checked)} entries checked in ${took}.`), h("p", { class: "small mono break" }, `root ${found.root_hash}`))
@@ -74,6 +77,15 @@ function verification() {
       button.disabled = false;
     }
   }
+}
+
+/** How far the check is, as far as anybody knows. */
+async function progress(watch, bar, words) {
+  const { checked, size } = await get("audit/verify/progress", { watch }).catch(() => ({ checked: 0, size: 0 }));
+  if (size === 0) return;
+  bar.max = size;
+  bar.value = checked;
+  fill(words, `${count(checked)} of ${count(size)} entries`);
 }
 
 function state() {

@@ -107,8 +107,8 @@ function account(scope, name) {
   function windows(found) {
     return h("section", { class: "card", "aria-label": "Limits" },
       h("div", { class: "row apart" }, h("h2", {}, "Limits"), may("budget:write") && found.remaining.length ? h("button", { type: "button", class: "plain", on: { click: reset } }, "Start all windows afresh") : null),
-      found.remaining.length ? h("div", { class: "stack" }, found.remaining.map((limit) => h("div", { class: "stack" }, limitBar(limit),
-        may("budget:write") ? h("div", { class: "row end" }, h("button", { type: "button", class: "quiet", "aria-label": `Take away ${amount(limit.amount, limit.unit)} ${WINDOWS[limit.window]}`, on: { click: () => away(limit) } }, "Take this limit away")) : null))) : h("p", { class: "soft" }, "No limit here: only those above it bound what is spent."));
+      found.remaining.length ? h("div", { class: "stack" }, found.remaining.map((limit) => h("div", { class: "limit" }, limitBar(limit),
+        may("budget:write") ? h("div", {}, h("button", { type: "button", class: "quiet", "aria-label": `Take away ${amount(limit.amount, limit.unit)} ${WINDOWS[limit.window]}`, on: { click: () => away(limit) } }, "Take away")) : null))) : h("p", { class: "soft" }, "No limit here: only those above it bound what is spent."));
   }
 
   function holds(found) {

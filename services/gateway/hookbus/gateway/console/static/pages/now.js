@@ -61,9 +61,10 @@ function stream(signal) {
 
 function spending(place, signal) {
   if (!may("budget:read")) return null;
+  const denied = denials(signal);
   const refresh = async () => {
     const rows = await ledger();
-    fill(place, tiles(rows), chart(rows));
+    fill(place, tiles(rows, denied), chart(rows));
   };
   const first = loading(async () => { await refresh(); return []; }, { height: "0" });
   const timer = setInterval(() => { if (!document.hidden) refresh().catch(() => undefined); }, SPEND_EVERY_MS);
@@ -96,17 +97,25 @@ function sum(rows, pick) {
   return rows.reduce((total, row) => total + Number(pick(row)), 0);
 }
 
-function tiles(rows) {
+/** How many of the events at hand were denials; counts on. */
+function denials(signal) {
+  const place = h("span", {});
+  const draw = () => fill(place, count(live.events.filter((event) => event.decision === "deny").length));
+  live.listen(draw, signal);
+  draw();
+  return place;
+}
+
+function tiles(rows, denied) {
   const quarter = rows.filter((row) => Date.now() - new Date(row.time).getTime() < HOUR_MS / 4);
   const spent = sum(rows, (row) => row.usd);
   const rate = sum(quarter, (row) => row.usd) * 4;
   const agents = new Set(rows.filter((row) => Number(row.tokens) > 0).map((row) => row.agent_id)).size;
-  const denied = live.events.filter((event) => event.decision === "deny" && Date.now() - new Date(event.time).getTime() < HOUR_MS).length;
   return h("div", { class: "tiles" },
     tile("Spend rate", `${money(rate)} / h`, "from the last 15 minutes"),
     tile("Spent in the last hour", money(spent), rows.cut ? "at least: there is more than one page shows" : `${count(sum(rows, (row) => row.tokens))} tokens`),
     tile("Agents that spent", count(agents), "in the last hour"),
-    live.allowed() ? tile("Denied", count(denied), "among the newest events") : null);
+    live.allowed() ? tile("Denied", denied, "among the newest events") : null);
 }
 
 function chart(rows) {

@@ -2,9 +2,38 @@
 
 import { fill, h } from "../dom.js";
 import { field, form } from "../parts.js";
-import { changePassword, signIn } from "../session.js";
+import { changePassword, confirm, signIn } from "../session.js";
 
 const PASSWORD_CHARS_MIN = 12;
+
+/** The password once more, for a session that went on in a client unlike the one it began in. */
+export function renderConfirmation({ done }) {
+  const code = codeField();
+  const made = form([
+    field("password", "Password", { type: "password", autocomplete: "current-password", required: true, maxlength: 256 }), code,
+  ], { label: "Go on", classes: "fields one card", submit: async ({ password, totp }) => {
+    try {
+      await confirm(password, totp);
+    } catch (error) {
+      throw askedFor(code, error);
+    }
+    await done();
+  } });
+  queueMicrotask(() => made.elements.password.focus());
+  return h("div", { class: "stack" }, h("h1", {}, "Is it still you?"), h("p", { class: "soft" }, "This session goes on from another browser or network than the one it began in. Give its password again."), made);
+}
+
+function codeField() {
+  return h("div", { hidden: true }, field("totp", "One-time code", { inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9]{6}", maxlength: 6 }, "Six digits from your authenticator application."));
+}
+
+/** Show the field of the code where the answer asks for one; the error to show with it. */
+function askedFor(code, error) {
+  if (!code.hidden || !error.fields?.some((one) => one.loc === "totp")) return error;
+  code.hidden = false;
+  code.querySelector("input").focus();
+  return new Error("This name has a second factor: enter its code.");
+}
 
 export function render({ why, done }) {
   const place = h("div", { class: "stack" });
@@ -12,7 +41,7 @@ export function render({ why, done }) {
   return place;
 
   function first() {
-    const code = h("div", { hidden: true }, field("totp", "One-time code", { inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9]{6}", maxlength: 6 }, "Six digits from your authenticator application."));
+    const code = codeField();
     const made = form([
       field("username", "Name", { autocomplete: "username", autocapitalize: "none", spellcheck: "false", required: true, maxlength: 128 }),
       field("password", "Password", { type: "password", autocomplete: "current-password", required: true, maxlength: 256 }),
@@ -24,12 +53,7 @@ export function render({ why, done }) {
         try {
           change = await signIn(username, password, totp);
         } catch (error) {
-          if (error.fields?.some((one) => one.loc === "totp") && code.hidden) {
-            code.hidden = false;
-            code.querySelector("input").focus();
-            throw new Error("This name has a second factor: enter its code.");
-          }
-          throw error;
+          throw askedFor(code, error);
         }
         if (change) fill(place, renewal(username, password));
         else await done();

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { h, link, pathOf } from "../dom.js";
-import { badge, board, card, empty, facts, field, form, loading, page } from "../parts.js";
+import { badge, board, card, choice, decision, empty, facts, field, form, loading, page } from "../parts.js";
 import { may } from "../session.js";
 import { count, duration, moment, shortMoment } from "../words.js";
 import { paged } from "./sessions.js";
@@ -11,6 +11,8 @@ export const TITLE = "Traces";
 export const SCOPES = ["audit"];
 
 const PAGE_ITEMS = 50;
+const SEARCHED_ITEMS = 200;
+const SEARCHED_PAGES_MAX = 5;
 const INDENT_MAX = 12;
 
 export function render(context) {
@@ -19,17 +21,39 @@ export function render(context) {
 
 const COLUMNS = [
   { label: "Began", tight: true, cell: (row) => shortMoment(row.started_at) },
+  { label: "Agent", cell: (row) => row.agent_id },
   { label: "Name", cell: (row) => link(pathOf("traces", row.trace_id), row.name) },
   { label: "Took", num: true, cell: (row) => duration(row.duration_us) },
   { label: "Steps", num: true, cell: (row) => count(row.spans) },
-  { label: "Outcome", cell: (row) => (row.has_error ? badge("error", "bad") : "") },
+  { label: "Outcome", cell: (row) => (row.has_error ? badge("error", "bad") : row.decision ? decision(row.decision) : "") },
 ];
 
-function list({ go }) {
+/** A page of traces; of agents' events alone where asked, for hookbus's own requests are many. */
+async function load(wanted, everything, cursor) {
+  const traces = [];
+  let at = cursor;
+  for (let number = 0; number < SEARCHED_PAGES_MAX; number += 1) {
+    const reply = await get("traces", { ...wanted, cursor: at, limit: everything ? PAGE_ITEMS : SEARCHED_ITEMS });
+    traces.push(...reply.traces.filter((row) => everything || row.agent_id));
+    at = reply.cursor;
+    if (!at || traces.length >= PAGE_ITEMS) break;
+  }
+  return { traces, cursor: at };
+}
+
+function list({ query, go }) {
+  const wanted = { agent: query.get("agent") ?? "", status: query.get("status") ?? "", min_duration_ms: query.get("min_duration_ms") ?? "" };
+  const everything = query.get("of") === "all";
+  const narrow = form([
+    field("agent", "Agent", { type: "search", value: wanted.agent, maxlength: 64, pattern: "[a-zA-Z0-9_\\-]*" }),
+    choice("status", "Outcome", [["", "any"], ["ok", "no objection"], ["objection", "denied or asked"], ["error", "error"]], wanted.status),
+    field("min_duration_ms", "At least, in ms", { inputmode: "numeric", value: wanted.min_duration_ms, pattern: "[0-9]{0,9}" }),
+    choice("of", "Of", [["", "agents' events"], ["all", "every request"]], everything ? "all" : ""),
+  ], { label: "Show", kind: "plain", submit: async (values) => go(`traces?${new URLSearchParams(Object.entries(values).filter(([, value]) => value))}`) });
   const find = form([field("id", "Event or trace", { type: "search", maxlength: 128, placeholder: "an id" })],
     { label: "Open", kind: "plain", submit: async ({ id }) => { if (id.trim()) go(pathOf("traces", id.trim())); } });
   return page(TITLE, "Newest first. Complete about a second after the event.", find,
-    board("Traces", null, paged("Traces", COLUMNS, (cursor) => get("traces", { cursor, limit: PAGE_ITEMS }), (reply) => reply.traces,
+    narrow, board("Traces", null, paged("Traces", COLUMNS, (cursor) => load(wanted, everything, cursor), (reply) => reply.traces,
       () => empty("No trace is kept", "The embedded stack keeps traces by itself; elsewhere they go to your collector."))));
 }
 
