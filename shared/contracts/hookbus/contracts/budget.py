@@ -84,6 +84,10 @@ AccountName = Annotated[
 """An account's name by its level: an agent id; ``agent/session``; ``agent/session/subagent``, with nothing between the
 slashes for a subagent outside a session; the name of a project or team. Any name means the one global scope."""
 
+_NAME_WORDS: Final = {
+    ScopeKind.SUBAGENT: "a subagent is AGENT/SESSION/SUBAGENT",
+    ScopeKind.SESSION: "a session is AGENT/SESSION",
+}
 _NAME_PATTERN: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 _NAME_PATTERN_BY_SCOPE: Final = {
     ScopeKind.SUBAGENT: re.compile(r"[a-zA-Z0-9_-]{1,64}/[a-zA-Z0-9._:-]{0,128}/.{1,64}", re.DOTALL),
@@ -262,7 +266,7 @@ class ScopeRequest(WireModel):
     @model_validator(mode="after")
     def _name_fits_scope(self) -> Self:
         if _NAME_PATTERN_BY_SCOPE.get(self.scope, _NAME_PATTERN).fullmatch(self.name) is None:
-            raise ValueError(f"no name of a {self.scope}")
+            raise ValueError(f"the name of {_NAME_WORDS.get(self.scope, 'this scope is 1-64 of a-z A-Z 0-9 . _ -')}")
         return self
 
 
