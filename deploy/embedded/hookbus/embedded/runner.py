@@ -14,6 +14,7 @@ from hookbus.embedded.layout import Layout
 from hookbus.embedded.ports import LOOPBACK, NoFreePortError, free_port, is_port_free
 from hookbus.embedded.postgres import PostgresError
 from hookbus.embedded.services import local_host
+from hookbus.embedded.spooled import replay_spool
 from hookbus.embedded.stack import Stack
 from hookbus.embedded.state import LockedError, folder_lock
 from hookbus.embedded.supervisor import StartError
@@ -49,12 +50,12 @@ def run(layout: Layout, *, host: str, port: int | None, on_ready: Callable[[str]
         with folder_lock(layout.lock_file):
             _log_to(layout)
             stack = Stack(layout, host=host, port=_gateway_port(host, port))
-            asyncio.run(_run(stack, on_ready))
+            asyncio.run(_run(layout, stack, on_ready))
     except (LockedError, StartError, PostgresError, NoFreePortError, OSError) as error:
         raise CannotStartError(str(error)) from error
 
 
-async def _run(stack: Stack, on_ready: Callable[[str], None]) -> None:
+async def _run(layout: Layout, stack: Stack, on_ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -71,7 +72,11 @@ async def _run(stack: Stack, on_ready: Callable[[str], None]) -> None:
             raise _plain(error)
         else:
             on_ready(stack.url)
+            replaying = asyncio.create_task(replay_spool(layout, stack.url))
             await stopping
+            replaying.cancel()
+            with suppress(asyncio.CancelledError):
+                await replaying
     finally:
         stopping.cancel()
         await stack.stop()

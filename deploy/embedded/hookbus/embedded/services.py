@@ -19,7 +19,15 @@ READY_PATH: Final = "/readyz"
 
 INHERITED_VARIABLES: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 CLIENT_VARIABLES: Final = frozenset(
-    {"HOOKBUS_URL", "HOOKBUS_API_KEY", "HOOKBUS_AGENT_ID", "HOOKBUS_PROJECT", "HOOKBUS_DATA_DIR", "HOOKBUS_FAIL_MODE"}
+    {
+        "HOOKBUS_URL",
+        "HOOKBUS_API_KEY",
+        "HOOKBUS_AGENT_ID",
+        "HOOKBUS_PROJECT",
+        "HOOKBUS_DATA_DIR",
+        "HOOKBUS_FAIL_MODE",
+        "HOOKBUS_SPOOL_KEY_FILE",
+    }
 )
 """Settings of the client: they say nothing to a service. Other ``HOOKBUS_`` variables of the caller are passed on."""
 

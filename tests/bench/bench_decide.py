@@ -1,0 +1,125 @@
+"""Decisions over HTTP: keep-alive connections, each client waiting for its answer, against a server without work."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import httpx
+import psutil
+import support
+from support.events import unique
+from support.measure import Sample, closed_loop, median_of, print_row
+from support.stack import StackFixture
+from support.waiting import eventually
+
+from hookbus.embedded.ports import free_ports
+
+CLIENTS = (1, 8, 32)
+COUNTED_CLIENTS = 8
+CALLS = 600
+ROUNDS = 3
+ANSWERED = frozenset({200, 202})
+
+
+def pre_task(agent: str) -> bytes:
+    """A shell command as a hook asks about it."""
+    data = {
+        "tool": "Bash",
+        "tool_input": {"command": "pytest -q tests/unit"},
+        "cwd": "/tmp",
+        "operation_id": unique("op"),
+        "estimated_tokens": 1,
+    }
+    body = {"kind": "pre-task", "id": unique("bench"), "agent_id": agent, "session": f"{agent}-s", "data": data}
+    return json.dumps(body).encode()
+
+
+@asynccontextmanager
+async def bare_server() -> AsyncGenerator[str]:
+    """The reference server's address."""
+    (port,) = free_ports(1)
+    script = Path(support.__file__).parent / "bare_server.py"
+    process = subprocess.Popen([sys.executable, str(script), str(port)])
+    url = f"http://127.0.0.1:{port}"
+    try:
+
+        async def answers() -> bool:
+            async with httpx.AsyncClient() as client:
+                try:
+                    return (await client.post(url)).status_code == 202
+                except httpx.HTTPError:
+                    return False
+
+        await eventually(answers)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def ask(url: str, headers: dict[str, str], clients: int, bodies: list[bytes]) -> Sample:
+    """All bodies, from so many clients on connections that stay open."""
+    sent = {**headers, "content-type": "application/json"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients), headers=sent) as session:
+
+        async def call(number: int) -> None:
+            async with session.post(url, data=bodies[number]) as response:
+                assert response.status in ANSWERED, await response.text()
+                await response.read()
+
+        return await closed_loop(clients, len(bodies), call)
+
+
+def processor_s(stack: StackFixture) -> dict[str, float]:
+    """Processor seconds of each process so far, its children included."""
+    spent: dict[str, float] = {}
+    for name, pid in stack.pids().items():
+        whole = psutil.Process(pid)
+        for process in (whole, *whole.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                spent[name] = spent.get(name, 0.0) + times.user + times.system
+    return spent
+
+
+async def bench_processor_time_of_a_decision(stack: StackFixture) -> None:
+    """What one decision costs each process: unlike its latency, it says the same on a busy machine."""
+    agents = [unique("decide") for _ in range(COUNTED_CLIENTS)]
+    bodies = [pre_task(agents[number % COUNTED_CLIENTS]) for number in range(CALLS)]
+    await ask(f"{stack.url}/api/v1/decide", stack.headers, COUNTED_CLIENTS, bodies[:COUNTED_CLIENTS])
+    before = processor_s(stack)
+    await ask(f"{stack.url}/api/v1/decide", stack.headers, COUNTED_CLIENTS, bodies[COUNTED_CLIENTS:])
+    count = len(bodies) - COUNTED_CLIENTS
+    spent = {name: (after - before.get(name, 0.0)) / count * 1_000 for name, after in processor_s(stack).items()}
+    for name, milliseconds in sorted(spent.items(), key=lambda item: -item[1]):
+        print_row(f"processor time of a decision, {name}", "-", f"{milliseconds:.2f} ms", "-", "-")
+    print_row("processor time of a decision, all", "-", f"{sum(spent.values()):.2f} ms", "-", "-")
+
+
+async def bench_decisions_over_keep_alive(stack: StackFixture) -> None:
+    """Decide from 1, 8 and 32 clients, in turns with the bare server; each client is an agent with a budget."""
+    limit = {"limits": [{"unit": "tokens", "window": "total", "amount": 10**9}]}
+    async with bare_server() as bare_url, httpx.AsyncClient(base_url=stack.url, headers=stack.headers) as admin:
+        for clients in CLIENTS:
+            agents = [unique("decide") for _ in range(clients)]
+            for agent in agents:
+                (await admin.post(f"/api/v1/budget/init/{agent}", json=limit)).raise_for_status()
+            ours: list[Sample] = []
+            bare: list[Sample] = []
+            for _ in range(ROUNDS):
+                bodies = [pre_task(agents[number % clients]) for number in range(CALLS)]
+                bare.append(await ask(bare_url, {}, clients, bodies))
+                ours.append(await ask(f"{stack.url}/api/v1/decide", stack.headers, clients, bodies))
+            reference, decided = median_of(bare), median_of(ours)
+            for name, sample in (("bare server", reference), ("decide", decided)):
+                print_row(
+                    f"{name}, {clients} clients",
+                    f"{sample.rate_per_s:.0f}/s",
+                    f"{sample.p50_ms:.1f} ms",
+                    f"{sample.p99_ms:.1f} ms",
+                    f"{sample.p50_ms / reference.p50_ms:.1f}",
+                )
