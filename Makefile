@@ -11,7 +11,7 @@ STAMP := $(VENV)/.set-up
 # uv trusts the system's certificates, as pip and a company's own authority need it to.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo up test check faults bench lock clean
+.PHONY: help setup demo up test check faults bench api lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ faults: setup ## the tests that kill processes under load, at full size
 
 bench: setup ## measure, as ratios against references taken in the same run
 	$(BIN)/python -m pytest tests/bench --timeout 900 -s -p no:cacheprovider --override-ini 'python_files=bench_*.py' --override-ini 'python_functions=bench_*'
+
+api: setup ## write the API documents of docs/api anew
+	$(BIN)/python -m hookbus.gateway.documents docs/api
 
 lock: ## resolve the pins anew (needs a set-up environment)
 	$(BIN)/uv lock --quiet --upgrade
