@@ -7,7 +7,7 @@ import typer
 from hookbus.cli import output
 from hookbus.cli.api import Api, JsonObject
 from hookbus.cli.commands.options import AsJson, PageSize
-from hookbus.contracts.session import SessionState
+from hookbus.contracts.session import SessionKind, SessionState
 
 app = typer.Typer(no_args_is_help=True, help="Agents' sessions, their risk, the kill switch.")
 
@@ -17,15 +17,24 @@ Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; agents and aud
 
 @app.command("list")
 def list_sessions(
+    kind: Annotated[SessionKind | None, typer.Option(help="Only of agents, or of people.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only this agent's.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only this person's.")] = None,
     state: Annotated[SessionState | None, typer.Option(help="Only in this state.")] = None,
     limit: PageSize = 50,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List sessions, the last seen first."""
+    """List sessions of agents and of people, the last seen first."""
     with Api.from_settings() as api:
-        reply = api.get("/api/v1/sessions", agent_id=agent, session_state=state.value if state else None, limit=limit)
+        reply = api.get(
+            "/api/v1/sessions",
+            kind=kind.value if kind else None,
+            agent_id=agent,
+            username=user,
+            session_state=state.value if state else None,
+            limit=limit,
+        )
     if as_json:
         output.show_json(reply)
         return
@@ -42,7 +51,7 @@ def list_sessions(
         )
         for one in sessions
     ]
-    columns = ("session", "agent", "project", "state", "risk", "events", "last seen")
+    columns = ("session", "agent or user", "project", "state", "risk", "events", "last seen")
     output.show(output.table("", columns, rows, right=("risk", "events")))
 
 
@@ -130,6 +139,8 @@ def show_session(session: JsonObject) -> None:
         ("last seen", output.moment(session.get("last_seen_at"))),
         ("events", session.get("events")),
     ]
+    if session.get("confirm_required"):
+        rows.append(("waits for", "the person's password: it looks like another client's"))
     if session.get("ended_at"):
         rows.append(("ended", output.moment(session.get("ended_at"))))
     if session.get("killed_at"):
@@ -143,10 +154,11 @@ def show_session(session: JsonObject) -> None:
     told = [
         (
             "cleared" if one.get("cleared_at") else f"+{float(one.get('weight', 0)):.1f}",
+            "" if one.get("cleared_at") else f"{float(one.get('contribution', 0)):.2f}",
             one.get("code"),
             one.get("words"),
             output.moment(one.get("seen_at")),
         )
         for one in signals
     ]
-    output.show(output.table("why the risk is what it is", ("weight", "signal", "in words", "seen"), told))
+    output.show(output.table("why the risk is what it is", ("weight", "adds", "signal", "in words", "seen"), told))
