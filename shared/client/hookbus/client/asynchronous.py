@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookbus.client.gateway import Decision
+    from hookbus.client.receipts import LogReceipt
 
 
 class AsyncClient:
@@ -28,6 +29,10 @@ class AsyncClient:
     async def decide(self, tool: str, tool_input: dict[str, Any] | None = None, **options: Any) -> Decision:
         """See :meth:`hookbus.client.Client.decide`."""
         return await asyncio.to_thread(self._client.decide, tool, tool_input, **options)
+
+    async def receipt(self, event_id: str, *, deadline_s: float | None = None) -> LogReceipt | None:
+        """See :meth:`hookbus.client.Client.receipt`."""
+        return await asyncio.to_thread(self._client.receipt, event_id, deadline_s=deadline_s)
 
     @asynccontextmanager
     async def reserve(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
-from hookbus.client import delivery, identity
+from hookbus.client import delivery, identity, receipts
 from hookbus.client.adapters.base import KINDS
 from hookbus.client.adapters.shaping import shape, unseen_names
 from hookbus.client.compactjson import dumps
@@ -27,6 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
+
+    from hookbus.client.receipts import LogReceipt
 
 PUBLISH_DEADLINE_S = 10.0
 DECIDE_DEADLINE_S = 2.0
@@ -187,6 +189,17 @@ class Client:
             return decision
         remember(self._settings, event, decision)
         return with_unseen(decision, unseen_names(event["data"]))
+
+    def receipt(self, event_id: str, *, deadline_s: float | None = None) -> LogReceipt | None:
+        """The proof that an event is in the audit log; None where it is not there by the deadline.
+
+        Needs a key with the scope ``audit``. Raises :class:`ClientError` when no receipt can be had.
+        """
+        deadline = deadline_in(deadline_s or self._settings.deadline_s or PUBLISH_DEADLINE_S)
+        try:
+            return receipts.fetch(self._settings.endpoint, self._settings.api_key, event_id, deadline=deadline)
+        except receipts.ReceiptError as error:
+            raise ClientError(str(error)) from None
 
     @contextmanager
     def reserve(self, tool: str, tool_input: dict[str, Any] | None = None, **options: Any) -> Generator[Reservation]:

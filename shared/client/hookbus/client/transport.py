@@ -87,12 +87,13 @@ def post(  # one exchange: where, what, until when
     *,
     deadline: float,
     clock: Callable[[], float] = time.monotonic,
+    method: str = "POST",
 ) -> Reply:
     """POST ``body`` and return the answer. ``deadline`` is a moment of ``clock``, seconds.
 
     Raises :class:`TransportError` when no whole answer has come by then, or when it breaks HTTP or a bound.
     """
-    head = [f"POST {endpoint.prefix}{path} HTTP/1.1", f"host: {endpoint.authority}", f"content-length: {len(body)}"]
+    head = [f"{method} {endpoint.prefix}{path} HTTP/1.1", f"host: {endpoint.authority}", f"content-length: {len(body)}"]
     head += [f"{name}: {value}" for name, value in headers.items()]
     head += ["connection: close", "", ""]
     request = "\r\n".join(head).encode("latin-1") + body
