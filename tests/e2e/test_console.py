@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, expect
 from pyotp.totp import TOTP
 from support import console_people
-from support.browser import Visit, chromium, profile, tab, visit
+from support.browser import TIMEOUT_S, Visit, chromium, profile, tab, visit
 from support.console_people import PASSWORD, api, decide, emit, newcomer, unique
 from support.stack import StackFixture
 from support.waiting import eventually
@@ -20,6 +20,7 @@ from hookbus.contracts.people import Role
 LIVE_S_MAX = 2.0
 LIVE_TRIES = 5
 WAIT_S = 60
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")

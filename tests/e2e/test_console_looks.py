@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 from support import console_people
 from support.axe import findings
-from support.browser import DESK, PHONE, Visit, chromium, visit
+from support.browser import DESK, PHONE, TIMEOUT_S, Visit, chromium, visit
 from support.bus import bus_settings_of
 from support.console_people import Login, api, decide, emit, unique
 from support.stack import StackFixture
@@ -18,8 +18,7 @@ from hookbus.platform.bus.connection import create_broker
 
 HOSTILE = "<img src=x onerror=\"window.hostile='ran'\"><script>window.hostile='ran'</script>"
 WAIT_S = 60
-WALK_TIMEOUT_S = 400
-"""Through all pages; a tenth of it on a quiet machine."""
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,6 @@ def _name(path: str, scene: Scene) -> str:
     return word.replace(str(scene.deadletter), "one").replace("?agent=one", "").replace("/", "-") or "now"
 
 
-@pytest.mark.timeout(WALK_TIMEOUT_S)
 @pytest.mark.parametrize(
     ("theme", "size", "judged"),
     [("light", DESK, True), ("dark", PHONE, True), ("dark", DESK, False), ("light", PHONE, False)],
@@ -130,7 +128,7 @@ async def test_every_page_is_readable_and_runs_nothing_an_agent_sent(
         await seen.sign_in(scene.admin.username, scene.admin.password)
         await seen.heading("Now")
         for path, heading in pages(scene).items():
-            await seen.open(path)
+            await seen.go(path)
             await seen.heading(heading)
             await seen.settled()
             await expect(seen.page.locator("#live")).to_have_text("live")

@@ -22,6 +22,8 @@ TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation",
   (event) => console.error(`policy violation: ${event.violatedDirective} ${event.blockedURI}`));
 """
+TIMEOUT_S = 400
+"""Of one test: a stack and a browser that start on a busy machine count; on a quiet one it is a twentieth."""
 STATUS_NOTED = "Failed to load resource: the server responded with a status of 4"
 """Chromium notes each 4xx answer as an error of the page; the API says "no" with those."""
 
@@ -76,6 +78,13 @@ class Visit:
     async def open(self, path: str = "") -> None:
         """Load a page of the console by its address."""
         await self.page.goto(f"{self.url}/console{'/' if path else ''}{path}")
+
+    async def go(self, path: str) -> None:
+        """Show a page as the browser's back button does: without a load."""
+        target = f"/console{'/' if path else ''}{path}"
+        await self.page.evaluate(
+            "(target) => { history.pushState(null, '', target); dispatchEvent(new PopStateEvent('popstate')); }", target
+        )
 
     async def sign_in(self, username: str, password: str) -> None:
         """Through the form; returns when the answer to it is there."""
