@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.gateway.auth import check_settled
 from hookbus.gateway.clients import client_address, client_facts, client_network
+from hookbus.gateway.settings import GatewaySettings
 from hookbus.gateway.tokens import TokenHolder
 
 
@@ -72,3 +73,12 @@ def test_a_client_is_told_by_its_headers_names_in_order_and_by_no_secret() -> No
     assert len(facts.user_agent) == 256
     assert "secret" not in facts.model_dump_json()
     assert client_facts(connection("192.0.2.7", ("accept", "*/*"), kind="websocket")).header_names == ()
+
+
+@pytest.mark.parametrize("proxy", ["0.0.0.0/0", "::/0", "*", "a.host.name", "10.0.0.1/8"])
+def test_everybody_is_no_proxy_and_a_proxy_is_an_address(proxy: str) -> None:
+    settings = {"nats_url": "nats://x", "nats_user": "u", "nats_password": "p", "http_port": 0}
+    with pytest.raises(ValueError, match="1 validation error for GatewaySettings"):
+        GatewaySettings.model_validate({**settings, "trusted_proxies": (proxy,)})
+    named = GatewaySettings.model_validate({**settings, "trusted_proxies": ("10.0.0.0/8", "192.0.2.1")})
+    assert named.trusted_proxies == ("10.0.0.0/8", "192.0.2.1")
