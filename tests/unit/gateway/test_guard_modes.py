@@ -58,6 +58,7 @@ HOSTILE_PIECES = [
     "sh -c 'eval ",
     "a(){ a|a& };a\n",
     "x=${IFS}",
+    "{env,",
 ]
 
 
@@ -116,6 +117,13 @@ def test_doubt_is_asked_about_or_refused(command: str) -> None:
         finding = judge("command", command, mode).finding
         assert finding is not None
         assert (finding.verdict, finding.code) == (verdict, DecisionCode.COMMAND_REFUSED)
+
+
+def test_what_was_found_stays_where_the_effort_is_spent() -> None:
+    for command in ("> /etc/passwd cat " + "./.a " * 4_000, "rm -rf / " + "./.a " * 4_000, "{,rm,-rf,/}"):
+        finding = judge("command", command, LENIENT).finding
+        assert finding is not None
+        assert finding.verdict is Verdict.DENY
 
 
 def test_what_stands_before_the_unreadable_is_judged() -> None:

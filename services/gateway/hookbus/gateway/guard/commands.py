@@ -8,6 +8,7 @@ else passes. What a shell itself could not read is asked about, not refused.
 import posixpath
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -69,14 +70,14 @@ def judge_command(text: str, scene: Scene, *, level: int = 0) -> list[Finding]:
         return [scene.doubtful("the shells inside one another are too many to read")]
     # What is read must still be judged, which costs about as much again.
     script = read_script(text, steps_max=scene.effort.left // 2)
-    findings: list[Finding] = []
+    judging = _Judging(scene, level)
+    findings = judging.findings
     if script.functions and _is_fork_bomb(script):
         findings.append(_refused("the command is a fork bomb"))
-    downloading: set[int] = set()
     try:
         scene.effort.spend(script.steps)
         for command in script.commands:
-            findings.extend(_judge(command, scene, level, downloading))
+            _judge(command, judging)
     except EffortSpentError:
         script.cut = True
     if script.cut:
@@ -88,15 +89,29 @@ def judge_command(text: str, scene: Scene, *, level: int = 0) -> list[Finding]:
 
 def judge_argv(argv: list[str], scene: Scene) -> list[Finding]:
     """The objections to running ``argv`` without a shell."""
+    judging = _Judging(scene)
     try:
-        return _judge(Command(words=argv), scene, 0, set())
+        _judge(Command(words=argv), judging)
     except EffortSpentError:
-        return [scene.doubtful("the command is too long to be judged")]
+        judging.findings.append(scene.doubtful("the command is too long to be judged"))
+    return judging.findings
 
 
-def _judge(command: Command, scene: Scene, level: int, downloading: set[int]) -> list[Finding]:
+@dataclass
+class _Judging:
+    """The commands of one text under judgement. What was found stays, also where the effort is spent halfway."""
+
+    scene: Scene
+    level: int = 0
+    findings: list[Finding] = field(default_factory=list[Finding])
+    downloading: set[int] = field(default_factory=set[int])
+    """Pipelines that fetch something."""
+
+
+def _judge(command: Command, judging: _Judging) -> None:
+    scene, findings = judging.scene, judging.findings
     scene.effort.spend(COMMAND_UNITS + len(command.words))
-    findings: list[Finding] = []
+    scene.effort.spend(min(sum(map(_braced_parts, command.words)), scene.effort.left + 1))
     for target in command.writes:
         if _DEVICE.match(target):
             findings.append(_refused(f"writes to the device {shown(target)}"))
@@ -104,18 +119,24 @@ def _judge(command: Command, scene: Scene, level: int, downloading: set[int]) ->
             findings.append(finding)
     words = _unwrapped(command.words)
     if not words:
-        return findings
+        return
     name, arguments = posixpath.basename(words[0]), words[1:]
     check = _CHECK_BY_NAME.get(name) or _CHECK_BY_NAME.get(name.partition(".")[0])
-    objections = (check(name, arguments, scene) if check is not None else None, _check_credentials(arguments, scene))
-    findings.extend(objection for objection in objections if objection is not None)
+    if check is not None and (objection := check(name, arguments, scene)) is not None:
+        findings.append(objection)
+    if (objection := _check_credentials(arguments, scene)) is not None:
+        findings.append(objection)
     if name in _DOWNLOADERS:
-        downloading.add(command.pipeline)
-    elif command.pipeline in downloading and name in _INTERPRETERS:
+        judging.downloading.add(command.pipeline)
+    elif command.pipeline in judging.downloading and name in _INTERPRETERS:
         findings.append(asked(DecisionCode.COMMAND_REFUSED, f"runs what it downloads: {shown(name)}"))
     if name in _RUNNERS:
-        findings.extend(_inner(name, arguments, scene, level))
-    return findings
+        findings.extend(_inner(name, arguments, scene, judging.level))
+
+
+def _braced_parts(word: str) -> int:
+    """How many words braces may make of one."""
+    return word.count(",") if word[:1] == "{" else 0
 
 
 def _is_fork_bomb(script: Script) -> bool:
@@ -171,8 +192,9 @@ def _found(arguments: list[str], scene: Scene, level: int) -> list[Finding]:
         if option in arguments:
             if level >= INNER_SHELLS_MAX:
                 return [scene.doubtful("the commands inside one another are too many to read")]
-            inner = Command(words=arguments[arguments.index(option) + 1 :])
-            return _judge(inner, scene, level + 1, set())
+            judging = _Judging(scene, level + 1)
+            _judge(Command(words=arguments[arguments.index(option) + 1 :]), judging)
+            return judging.findings
     return []
 
 

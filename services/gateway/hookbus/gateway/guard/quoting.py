@@ -37,4 +37,4 @@ def brace_expanded(word: str) -> list[str]:
     inside = word[1:-1]
     if word[:1] != "{" or word[-1:] != "}" or "," not in inside or "{" in inside:
         return [word]
-    return inside.split(",")
+    return [part for part in inside.split(",") if part]
