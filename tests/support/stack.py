@@ -38,6 +38,13 @@ class StackFixture:
     @classmethod
     def launch(cls, folder: Path, **settings: str) -> Self:
         """Start a stack on ``folder``; ``settings`` are environment variables for its services."""
+        stack = cls.at(folder, **settings)
+        stack.start()
+        return stack
+
+    @classmethod
+    def at(cls, folder: Path, **settings: str) -> Self:
+        """The same, not started yet."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **settings}
         spec = ProcessSpec(
             "supervisor",
@@ -47,9 +54,7 @@ class StackFixture:
             stop_signal=signal.SIGTERM,
             stop_grace_s=STOP_GRACE_S,
         )
-        stack = cls(Layout(folder), ManagedProcess(spec))
-        stack.start()
-        return stack
+        return cls(Layout(folder), ManagedProcess(spec))
 
     @property
     def url(self) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -22,7 +23,14 @@ DOWN_TIMEOUT_S: Final = 90.0
 """Every process in turn may use its own grace."""
 
 
-def up(data_dir: Path | None = None, *, host: str = HOST_DEFAULT, port: int | None = None, detach: bool = False) -> int:
+def up(
+    data_dir: Path | None = None,
+    *,
+    host: str = HOST_DEFAULT,
+    port: int | None = None,
+    detach: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> int:
     """Run the stack: in the foreground until Ctrl-C, or in the background once it is ready.
 
     Args:
@@ -30,6 +38,7 @@ def up(data_dir: Path | None = None, *, host: str = HOST_DEFAULT, port: int | No
         host: where the gateway listens.
         port: its port; 0 for any free one, None for 8787.
         detach: return when the stack is ready and leave it running.
+        environment: of a detached stack, in place of this process's own.
 
     Returns:
         0 when it ran and was stopped (or, detached, is ready); 1 when it could not start, said on stderr.
@@ -37,7 +46,7 @@ def up(data_dir: Path | None = None, *, host: str = HOST_DEFAULT, port: int | No
     """
     layout = layout_of(data_dir)
     if detach:
-        return _up_detached(layout, host=host, port=port)
+        return _up_detached(layout, host=host, port=port, environment=environment)
     try:
         run(layout, host=host, port=port, on_ready=lambda url: _say_up(layout, url, foreground=True))
     except CannotStartError as error:
@@ -55,7 +64,7 @@ def down(data_dir: Path | None = None) -> int:
 
     """
     layout = layout_of(data_dir)
-    running = _running(layout)
+    running = run_of(layout)
     if running is None:
         _say(f"hookbus does not run on {layout.root}")
         return EXIT_DONE
@@ -89,7 +98,7 @@ def status_report(data_dir: Path | None = None) -> dict[str, Any]:
     """What ``status --json`` prints: ``running``, ``ready``, ``url``, ``data_dir``, ``pid`` and ``processes``, each
     with ``name``, ``pid``, ``ready``, ``uptime_s`` and ``restarts``."""
     layout = layout_of(data_dir)
-    running = _running(layout)
+    running = run_of(layout)
     processes = [_process_report(one) for one in running.processes] if running is not None else []
     return {
         "running": running is not None,
@@ -101,7 +110,7 @@ def status_report(data_dir: Path | None = None) -> dict[str, Any]:
     }
 
 
-def _running(layout: Layout) -> state.RunState | None:
+def run_of(layout: Layout) -> state.RunState | None:
     """The run file, if the supervisor that wrote it is alive and holds the folder."""
     found = state.load(layout.run_file)
     if found is None or not state.is_same_process(found.pid, found.started_at):
@@ -137,7 +146,7 @@ def _print_report(report: dict[str, Any]) -> None:
         _say(f"{one['name']:<10} {one['pid'] or '-':>8} {ready:<6} {one['uptime_s']:>8.0f} s {one['restarts']:>9}")
 
 
-def _up_detached(layout: Layout, *, host: str, port: int | None) -> int:
+def _up_detached(layout: Layout, *, host: str, port: int | None, environment: Mapping[str, str] | None = None) -> int:
     make_folder(layout.root)
     log_file = layout.log_file("supervisor")
     make_folder(layout.logs)
@@ -151,6 +160,7 @@ def _up_detached(layout: Layout, *, host: str, port: int | None) -> int:
             stderr=output,
             pass_fds=(writing,),
             start_new_session=True,
+            env=environment,
             cwd="/",
         )
     os.close(writing)

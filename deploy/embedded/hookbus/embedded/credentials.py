@@ -25,7 +25,7 @@ def missing_keys(layout: Layout) -> list[KeyCreateRequest]:
     missing: list[KeyCreateRequest] = []
     if not layout.admin_file.exists():
         missing.append(ADMIN_KEY)
-    if _client_key(layout) is None:
+    if client_key(layout) is None:
         missing.append(CLIENT_KEY)
     return missing
 
@@ -63,7 +63,8 @@ def keep_url(layout: Layout, url: str) -> None:
     _set_client(layout, "url", url)
 
 
-def _client_key(layout: Layout) -> str | None:
+def client_key(layout: Layout) -> str | None:
+    """The local client's API key; None where there is none yet."""
     try:
         value = tomllib.loads(layout.client_file.read_text(encoding="utf-8")).get("api_key")
     except (FileNotFoundError, tomllib.TOMLDecodeError):

@@ -71,7 +71,7 @@ class PostgresServer:
         options = [argument for name, value in self._settings().items() for argument in ("-c", f"{name}={value}")]
         return ProcessSpec(
             name="postgres",
-            argv=(str(_binary("postgres")), "-D", str(self.data_folder), *options),
+            argv=(str(binary("postgres")), "-D", str(self.data_folder), *options),
             log_file=self.log_file,
             environment={"TZ": "UTC", "LC_ALL": "C"},
             run_as=self.run_as,
@@ -83,13 +83,13 @@ class PostgresServer:
         """Let the server's own account walk to its data and its program; others may have closed a folder since."""
         if self.run_as is not None:
             open_way(self.data_folder, self.run_as.uid)
-            open_way(_binary("postgres"), self.run_as.uid)
+            open_way(binary("postgres"), self.run_as.uid)
 
     def is_ready(self) -> bool:
         """Whether the server takes connections (not while it recovers)."""
         try:
             answer = subprocess.run(  # noqa: S603 - the argument list is built here
-                [_binary("pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port), "-t", "2"],
+                [binary("pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port), "-t", "2"],
                 check=False,
                 timeout=PROBE_TIMEOUT_S,
                 capture_output=True,
@@ -143,7 +143,7 @@ def prepare(folder: Path, log_file: Path, passwords_folder: Path, *, port: int) 
         log_file=log_file,
         port=port,
         password=read_or_create_password(passwords_folder / "postgres_superuser"),
-        run_as=_unprivileged_user(),
+        run_as=unprivileged_user(),
     )
     server.open_ways()
     if not has_cluster(folder):
@@ -159,7 +159,8 @@ def _wheel() -> ModuleType:
     return utils
 
 
-def _unprivileged_user() -> RunAs | None:
+def unprivileged_user() -> RunAs | None:
+    """Who runs the server here: None for the one who calls."""
     if os.geteuid() != 0:
         return None
     entry = _wheel().ensure_user_exists(UNPRIVILEGED_USER)
@@ -168,7 +169,8 @@ def _unprivileged_user() -> RunAs | None:
     return RunAs(entry.pw_uid, entry.pw_gid)
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """A program of the wheel."""
     folder: Path = _wheel().POSTGRES_VERSIONS[MAJOR_VERSION]
     return folder / name
 
@@ -196,7 +198,7 @@ def _run_initdb(server: PostgresServer, cluster: Path, password_file: Path) -> N
     try:
         answer = subprocess.run(  # noqa: S603 - the argument list is built here
             [
-                str(_binary("initdb")),
+                str(binary("initdb")),
                 f"--pgdata={cluster}",
                 f"--username={SUPERUSER}",
                 f"--pwfile={password_file}",

@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
+app.command()(stack.backup)
+app.command()(stack.restore)
 app.command()(demo)
 app.command()(install_command.install)
 app.command()(install_command.uninstall)

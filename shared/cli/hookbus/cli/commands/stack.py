@@ -15,16 +15,16 @@ DataDir = Annotated[
 ]
 
 
-def embedded() -> ModuleType:
-    """``hookbus.embedded.commands``, which brings the servers: only these commands need it.
+def embedded(module: str = "hookbus.embedded.commands") -> ModuleType:
+    """A module of the embedded stack, which brings the servers: only these commands need it.
 
     Raises:
         CliError: hookbus-embedded is not installed.
     """
     try:
-        return importlib.import_module("hookbus.embedded.commands")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name not in {"hookbus.embedded", "hookbus.embedded.commands"}:
+        if error.name not in {"hookbus.embedded", module}:
             raise
         raise CliError("the embedded stack is not installed: it comes with hookbus-embedded", EXIT_USAGE) from error
 
@@ -50,3 +50,24 @@ def down(data_dir: DataDir = None) -> None:
 def status(data_dir: DataDir = None, *, as_json: AsJson = False) -> None:
     """Show each process of the embedded stack; exit code 0 when all are ready."""
     raise typer.Exit(embedded().status(data_dir, as_json=as_json))
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.", show_default=False)],
+    data_dir: DataDir = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Write the whole running embedded stack into one file, secrets included (mode 0600, not encrypted)."""
+    raise typer.Exit(embedded("hookbus.embedded.backup.commands").backup(file, data_dir, as_json=as_json))
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `hookbus backup` wrote.", show_default=False)],
+    data_dir: DataDir = None,
+    anchor: Annotated[
+        Path | None, typer.Option(help="An anchor file of the audit log (HOOKBUS_AUDIT_ANCHOR_FILE).", dir_okay=False)
+    ] = None,
+) -> None:
+    """Bring a backup into an empty data folder, start it once, verify the audit log, stop it."""
+    raise typer.Exit(embedded("hookbus.embedded.backup.commands").restore(file, data_dir, anchor=anchor))
