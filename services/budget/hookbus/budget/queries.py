@@ -1,5 +1,6 @@
 """Requests in, replies out: what people ask about accounts, and what they set."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,13 +25,14 @@ from hookbus.contracts.budget import (
     StatusReply,
 )
 from hookbus.contracts.problems import ProblemCode, ProblemError
-from hookbus.platform.database.engine import Database
+from hookbus.platform.database.engine import Database, is_transient
 
 NEWEST: Final = 2**63 - 1
 """Before this id lies every row."""
 LEVELS_ABOVE_MAX: Final = 4
 """Of a subagent: its session, agent, project and team."""
 
+RETRY_AFTER_S: Final = 1.0
 ONE_MOMENT: Final = "repeatable_read"
 WITH_AGENT: Final = WITHIN_SESSION | {ScopeKind.AGENT}
 
@@ -45,20 +47,39 @@ class Queries:
         self._directory = directory
         self._calendar = calendar
         self._administration = administration
+        self._asking: dict[AccountKey, asyncio.Future[int | None]] = {}
 
     async def require(self, key: AccountKey) -> int:
         """The id of an account.
 
         Raises:
-            ProblemError: ``not_found``.
+            ProblemError: ``not_found``; ``unavailable`` while the database is away or busy.
         """
         account = self._directory.id_of(key)
         if account is None:
-            async with self._database.raw() as connection:
-                account = await reads.find_one(connection, key)
+            account = await self._find(key)
         if account is None:
             raise ProblemError(ProblemCode.NOT_FOUND, f"no {key.kind} {key.name}")
         return account
+
+    async def _find(self, key: AccountKey) -> int | None:
+        """Ask the database, once for all who ask for the same account meanwhile: after a start hundreds do, and each
+        would wait for a connection of its own."""
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.ensure_future(self._ask(key))
+            asking.add_done_callback(lambda _done: self._asking.pop(key, None))
+        try:
+            return await asyncio.shield(asking)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            detail = "the budget database is away or busy"
+            raise ProblemError(ProblemCode.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from error
+
+    async def _ask(self, key: AccountKey) -> int | None:
+        async with self._database.raw() as connection:
+            return await reads.find_one(connection, key)
 
     async def init(self, request: InitRequest) -> InitReply:
         """Set an agent's limits; a new one for which none is named has the defaults."""
