@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import psutil
 import support
 from nats.aio.client import Client
 from support.budget_process import BudgetProcess
@@ -36,6 +37,11 @@ class Load:
     """The gateway's side of the bus."""
 
     client: Client
+    budget: Sequence[psutil.Process]
+
+    def processor_s(self) -> float:
+        """Processor time of the budget processes so far: says what the work costs, however busy the machine is."""
+        return sum(times.user + times.system for times in (process.cpu_times() for process in self.budget))
 
     async def call(self, method: str, body: Mapping[str, object]) -> dict[str, object]:
         reply = await self.client.request(f"rpc.budget.{method}", json.dumps(body).encode(), timeout=TIMEOUT_S)
@@ -68,7 +74,7 @@ async def loaded(nats: NatsFixture, postgres: PostgresFixture, processes: int = 
             await process.ready()
         client = await nats.connect("gateway")
         try:
-            yield Load(client)
+            yield Load(client, [psutil.Process(process.process.pid) for process in started])
         finally:
             await client.close()
     finally:
@@ -112,8 +118,8 @@ async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_se
     """Each row beside the reference at the same number of clients, taken in turns."""
     nats, postgres = own_nats_server, own_postgres_server
     subject = "rpc.budget.bench"
-    print_row("budget", "rate", "p50", "p99", "ratio to one UPDATE a request")
-    print_row("---", "---", "---", "---", "---")
+    print_row("budget", "rate", "p50", "p99", "ratio to one UPDATE a request", "the budget's processor time")
+    print_row("---", "---", "---", "---", "---", "---")
     async with loaded(nats, postgres) as load, reference(nats, postgres, subject):
         hot = "bench-hot"
         spread = [f"bench-{number}" for number in range(50)]
@@ -122,6 +128,7 @@ async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_se
         for clients in CLIENTS:
             calls = calls_of(clients)
             samples: dict[str, list[Sample]] = {}
+            processor_s: dict[str, float] = {}
             for _ in range(ROUNDS):
 
                 async def bare(number: int) -> None:
@@ -143,10 +150,13 @@ async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_se
                     ("reserve and settle, one agent", lifecycle),
                     ("reserve and settle, 50 agents of one project", lifecycle_spread),
                 ):
+                    before_s = load.processor_s()
                     samples.setdefault(name, []).append(await closed_loop(clients, calls, work))
+                    processor_s[name] = processor_s.get(name, 0.0) + load.processor_s() - before_s
             base = median_of(samples["reference"])
             for name, taken in samples.items():
-                print_row(f"{name}, {clients} clients", *cells(median_of(taken), base))
+                each = f"{processor_s[name] / (calls * ROUNDS) * 1e6:.0f} us"
+                print_row(f"{name}, {clients} clients", *cells(median_of(taken), base), each)
 
 
 async def bench_one_process_and_two(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
