@@ -33,20 +33,31 @@ Sink = Callable[[str, bytes], None]
 
 
 class Child:
-    """A running command."""
+    """A command: started, run to its end, gone."""
 
-    def __init__(self, argv: list[str], folder: int, environment: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
+        self._started: subprocess.Popen[bytes] | None = None
+        self._waiting_signal: int | None = None
+        self._end_by_s: float | None = None
+        self.timed_out = False
         self._library = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
         if self._library is not None:
             # Whatever the command leaves behind becomes ours, so that it can be found and ended.
             self._library.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def start(self, argv: list[str], folder: int, environment: Mapping[str, str]) -> None:
+        """Start it in ``folder``, a descriptor. A signal that came meanwhile reaches it now.
+
+        Raises:
+            OSError: it cannot be started.
+        """
 
         def enter() -> None:
             os.fchdir(folder)
             if self._library is not None:
                 self._library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
-        self._process = subprocess.Popen(  # noqa: S603 - running what it is told, after the decision, is this program
+        self._started = subprocess.Popen(  # noqa: S603 - running what it is told, after the decision, is this program
             argv,
             env=dict(environment),
             stdout=subprocess.PIPE,
@@ -55,8 +66,13 @@ class Child:
             preexec_fn=enter,  # noqa: PLW1509 - no thread runs yet, and only the child can enter by descriptor
             bufsize=0,
         )
-        self._end_by_s: float | None = None
-        self.timed_out = False
+        if self._waiting_signal is not None:
+            self._signal(self._waiting_signal)
+
+    @property
+    def _process(self) -> "subprocess.Popen[bytes]":
+        assert self._started is not None
+        return self._started
 
     def run(self, sink: Sink, tick: Callable[[float], None], *, timeout_s: float) -> int:
         """Hand over what it prints until it has ended; its exit code, or 128 and the signal's number."""
@@ -99,6 +115,9 @@ class Child:
         self._signal(number)
 
     def _signal(self, number: int) -> None:
+        if self._started is None:
+            self._waiting_signal = number
+            return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 

@@ -129,18 +129,19 @@ class _Run:
             self._terminal_id,
             self._event,
         )
-        try:
-            child = Child(argv, folder, filtered(os.environ, named))
-        except (OSError, ValueError) as error:
-            self._settle("failed")
-            raise CliError(f"cannot start {argv[0]}: {error}", EXIT_NO) from None
-        recorder.open(self._shell, self._cwd)
+        child = Child()
 
         def sink(stream: str, content: bytes) -> None:
             _show(stream, content)
             recorder.add(stream, content)
 
         with child.forwarding():
+            try:
+                child.start(argv, folder, filtered(os.environ, named))
+            except (OSError, ValueError) as error:
+                self._settle("failed")
+                raise CliError(f"cannot start {argv[0]}: {error}", EXIT_NO) from None
+            recorder.open(self._shell, self._cwd)
             code = child.run(sink, recorder.tick, timeout_s=timeout_s)
             recorder.close(code)
             self._settle("completed" if code == 0 else "failed")
