@@ -45,4 +45,7 @@ async def test_a_database_without_a_free_connection_is_unavailable_and_no_fault(
     with pytest.raises(ProblemError) as caught:
         await parts.queries.require(AccountKey(ScopeKind.AGENT, "nobody"))
     assert caught.value.problem.code is ProblemCode.UNAVAILABLE
-    assert not parts.queries._asking
+    monkeypatch.undo()
+    with pytest.raises(ProblemError) as again:
+        await parts.queries.require(AccountKey(ScopeKind.AGENT, "nobody"))
+    assert again.value.problem.code is ProblemCode.NOT_FOUND
