@@ -107,11 +107,13 @@ async def test_an_event_arrives_within_two_seconds(at_desk: Visit, stack: StackF
         if took[-1] < LIVE_S_MAX:
             break
     assert min(took) < LIVE_S_MAX, took
-    await decide(stack, unique("live"), unique("s"), "cat /etc/shadow")
-    await expect(page.get_by_role("row").filter(has_text="/etc/shadow").filter(has_text="deny")).to_be_visible()
+    thief = unique("thief")
+    await decide(stack, thief, unique("s"), "cat /etc/shadow")
+    denied = page.get_by_role("row").filter(has_text=thief).filter(has_text="deny")
+    await expect(denied).to_be_visible()
     await page.get_by_role("button", name="Only denials").click()
     await expect(page.get_by_role("row").filter(has_text="make build")).to_have_count(0)
-    await expect(page.get_by_role("row").filter(has_text="/etc/shadow").filter(has_text="deny")).to_be_visible()
+    await expect(denied).to_be_visible()
     print("an event was seen after s:", [round(one, 2) for one in took])  # noqa: T201 - a measurement
 
 

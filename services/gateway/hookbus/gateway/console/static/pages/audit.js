@@ -114,7 +114,7 @@ function entry(id) {
     const receipt = await get(`audit/receipts/${pathOf(id)}`);
     const { entries } = await get("audit/entries", { cursor: receipt.index === 0 ? null : receipt.index - 1, limit: 1 });
     const found = entries.find((one) => one.event_id === id);
-    return h("div", { class: "stack" }, what(found, receipt), proof(receipt));
+    return h("div", { class: "columns" }, what(found, receipt), proof(receipt));
   }, { height: "24rem" }));
 }
 
