@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -22,6 +23,7 @@ from hookbus.contracts.people import (
     LoginRequest,
     PersonSessionRecord,
     PersonSessionRequest,
+    RefreshRequest,
     TokensReply,
 )
 from hookbus.contracts.problems import ProblemCode, ProblemError
@@ -32,13 +34,16 @@ from hookbus.platform.database.engine import Database
 from hookbus.platform.service import running
 from hookbus.session.app import build
 from hookbus.session.domain.people import SESSIONS_PER_USER_MAX
+from hookbus.session.domain.risk import Thresholds
 from hookbus.session.handlers import utc_now
+from hookbus.session.people.clients import Nowhere
 from hookbus.session.people.hasher import Hasher
 from hookbus.session.people.logins import Logins
 from hookbus.session.people.parts import Parts
 from hookbus.session.people.person_bucket import PersonSync
 from hookbus.session.people.signing import KEY_AGE_MAX_S, KEY_LINGER_S, Signer
 from hookbus.session.people.vault import Vault
+from hookbus.session.people.watch import Watch
 from hookbus.session.settings import SessionLimitPolicy
 
 ROUNDS = int(os.environ.get("HOOKBUS_TEST_REFRESH_ROUNDS", "10"))
@@ -173,21 +178,18 @@ async def test_parallel_logins_leave_three_sessions(stack: SessionStack) -> None
     assert await is_dead(stack, person.tokens.refresh_token)
 
 
-async def test_a_login_too_many_is_refused_where_the_policy_says_so(stack: SessionStack) -> None:
-    person = await new_person(stack)
+async def own_logins(stack: SessionStack, **parts: Any) -> Logins:
+    """Logins of the same tables under other settings."""
     passphrase = stack.settings.token_passphrase.get_secret_value()
     signer = Signer(stack.database, passphrase, utc_now)
     await signer.refresh()
-    parts = Parts(
-        stack.database,
-        PersonSync(stack.database, new_broker(stack.nats, "session")),
-        Hasher(),
-        signer,
-        Vault(passphrase),
-        wake=lambda: None,
-        limit_policy=SessionLimitPolicy.REFUSE,
-    )
-    logins = Logins(parts)
+    sync = PersonSync(stack.database, new_broker(stack.nats, "session"))
+    return Logins(Parts(stack.database, sync, Hasher(), signer, Vault(passphrase), wake=lambda: None, **parts))
+
+
+async def test_a_login_too_many_is_refused_where_the_policy_says_so(stack: SessionStack) -> None:
+    person = await new_person(stack)
+    logins = await own_logins(stack, limit_policy=SessionLimitPolicy.REFUSE)
     request = LoginRequest(username=person.username, password=person.password)
     opened = [await logins.login(request) for _ in range(SESSIONS_PER_USER_MAX - 1)]
     with pytest.raises(ProblemError) as problem:
@@ -195,6 +197,19 @@ async def test_a_login_too_many_is_refused_where_the_policy_says_so(stack: Sessi
     assert problem.value.problem.code is ProblemCode.CONFLICT
     await stack.rpc.call("session", "logout", PersonSessionRequest(sid=opened[0].session), PersonSessionRecord)
     await logins.login(request)
+
+
+async def test_a_replaced_token_ends_the_session_whatever_the_thresholds_say(stack: SessionStack) -> None:
+    """Where no risk is ever high enough to end a session, a copy in use still is."""
+    person = await new_person(stack)
+    never = Thresholds(flag=1.0, ask=1.0, kill=1.0, tighten=1.0)
+    logins = await own_logins(stack, watch=Watch(Nowhere(), never))
+    first = person.tokens.refresh_token
+    second = (await logins.refresh(RefreshRequest(refresh_token=first))).refresh_token
+    third = (await logins.refresh(RefreshRequest(refresh_token=second))).refresh_token
+    with pytest.raises(ProblemError):
+        await logins.refresh(RefreshRequest(refresh_token=first))
+    assert await is_dead(stack, third)
 
 
 async def test_a_password_change_ends_the_others_and_renews_the_own(stack: SessionStack) -> None:
