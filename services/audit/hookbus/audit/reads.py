@@ -34,7 +34,9 @@ class ReadRecorder:
 
     async def record(self, request: wire.EntriesRequest) -> None:
         """Return once the read is on the bus for good; raises ProblemError where the bus is away."""
-        asked = request.model_dump(mode="json", exclude_none=True, exclude={"actor", "cursor", "order", "page_items_max"})
+        asked = request.model_dump(
+            mode="json", exclude_none=True, exclude={"actor", "cursor", "order", "page_items_max"}
+        )
         question = (request.actor, repr(sorted(asked.items())))
         now = self._clock_s()
         last = self._recent.get(question)
