@@ -23,7 +23,7 @@ from hookbus.platform.service import running
 from support.bus import new_broker
 from support.servers import NatsFixture, PostgresFixture
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def audit_settings(nats: NatsFixture, postgres: PostgresFixture, folder: Path, **more: object) -> AuditSettings:
