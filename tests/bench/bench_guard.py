@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 
 from pydantic import JsonValue
-from support.guard_corpus import CWD
+from support.guard_corpus import CWD, judge_operation
 from support.measure import percentile_ms, print_row
 
 from hookbus.gateway.guard.effort import Effort, GuardMode
-from hookbus.gateway.guard.operation import judge_operation
 from hookbus.gateway.guard.structure import check_structure
 
 PAYLOAD_CHARS = 64 * 1024

@@ -7,6 +7,11 @@ slashes between), as many times as leaves the workspace, in front of every targe
 from itertools import product
 from typing import Final
 
+from pydantic import JsonValue
+
+from hookbus.gateway.guard.effort import GuardMode
+from hookbus.gateway.guard.operation import Judgement, judge_within, working_folder
+
 CWD: Final = "home/dev/web"
 """The workspace, beneath whatever stands for the root folder."""
 
@@ -287,3 +292,10 @@ def benign_commands() -> list[str]:
     # A here-document ends at its own line, so nothing may follow it there.
     runs = [around.format(run) for around, run in product(_AROUND, _RUNS) if not ("<<" in run and "&&" in around)]
     return git + runs
+
+
+def judge_operation(
+    data: dict[str, JsonValue], roots: tuple[str, ...], mode: GuardMode = GuardMode.LENIENT
+) -> Judgement:
+    """The judgement on an operation that may work wherever it runs."""
+    return judge_within(data, working_folder(data), roots, mode)

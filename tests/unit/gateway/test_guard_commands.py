@@ -2,9 +2,9 @@
 
 import pytest
 from pydantic import JsonValue
+from support.guard_corpus import judge_operation
 
 from hookbus.contracts.decisions import DecisionCode, Verdict
-from hookbus.gateway.guard.operation import judge_operation
 from hookbus.gateway.guard.shell import read_script
 
 CWD = "/home/dev/web"

@@ -8,18 +8,11 @@ from urllib.parse import unquote
 
 import pytest
 from pydantic import JsonValue
-from support.guard_corpus import (
-    CWD,
-    benign_commands,
-    benign_paths,
-    hostile_commands,
-    hostile_paths,
-)
+from support.guard_corpus import CWD, benign_commands, benign_paths, hostile_commands, hostile_paths, judge_operation
 from support.vectors import load, vectors_folder
 
 from hookbus.contracts.decisions import Verdict
 from hookbus.gateway.guard.effort import GuardMode
-from hookbus.gateway.guard.operation import judge_operation
 from hookbus.gateway.guard.paths import Workspace, judge_path
 
 HOSTILE_PATHS_MIN = 500

@@ -5,14 +5,14 @@ from typing import cast
 
 import pytest
 from pydantic import JsonValue, SecretStr
-from support.guard_corpus import CWD, injections, ordinary_code
+from support.guard_corpus import CWD, injections, judge_operation, ordinary_code
 
 from hookbus.contracts.decisions import DecisionCode, Verdict
 from hookbus.contracts.events import Kind
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.gateway.guard.commands import judge_command
 from hookbus.gateway.guard.effort import EFFORT_LENIENT_MAX, EFFORT_STRICT_MAX, GuardMode
-from hookbus.gateway.guard.operation import Judgement, judge_operation
+from hookbus.gateway.guard.operation import Judgement
 from hookbus.gateway.guard.paths import Workspace
 from hookbus.gateway.guard.scene import PATH_CHARS_PER_UNIT, PATH_UNITS, Scene
 from hookbus.gateway.guard.shell import read_script

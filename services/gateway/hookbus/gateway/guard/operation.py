@@ -68,13 +68,6 @@ class Judgement:
     """Signs of injection in its texts, see :mod:`hookbus.gateway.guard.tags`."""
 
 
-def judge_operation(
-    data: dict[str, JsonValue], configured_roots: tuple[str, ...], mode: GuardMode = GuardMode.LENIENT
-) -> Judgement:
-    """:func:`judge_within` for an operation that may work wherever it runs."""
-    return judge_within(data, working_folder(data), configured_roots, mode)
-
-
 def working_folder(data: dict[str, JsonValue]) -> str | None:
     """Where the operation runs, as its hook says."""
     cwd = data.get("cwd")
