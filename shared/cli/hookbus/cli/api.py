@@ -80,9 +80,16 @@ class Api:
         """GET an answer of bytes; see :meth:`get`."""
         return self._send("GET", path).content
 
-    def post(self, path: str, body: Mapping[str, object] | None = None, *, timeout_s: float = TIMEOUT_S) -> JsonObject:
-        """POST; fields that are None are left out. See :meth:`get`."""
-        return _object(self._send("POST", path, body=body, timeout_s=timeout_s))
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        **parameters: object,
+    ) -> JsonObject:
+        """POST; fields and parameters that are None are left out. See :meth:`get`."""
+        return _object(self._send("POST", path, parameters=parameters, body=body, timeout_s=timeout_s))
 
     def delete(self, path: str, **parameters: object) -> JsonObject:
         """DELETE; parameters that are None are left out. See :meth:`get`."""

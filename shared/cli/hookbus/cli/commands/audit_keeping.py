@@ -108,9 +108,10 @@ def rotate_key(
     """Wrap the data keys under a new passphrase or key file (no entry changes), or hand over to a new signing key."""
     if signing and to is not None:
         raise CliError("--to is for the wrapping of data keys, --signing for the other key", EXIT_USAGE)
-    path = "signing/rotate" if signing else "wrapping/rotate" + ("" if to is None else f"?to={to.value}")
+    which = "signing" if signing else "wrapping"
+    kind = None if to is None else to.value
     with Api.from_settings() as api:
-        reply = api.post(f"/api/v1/audit/keys/{path}", timeout_s=VERIFY_TIMEOUT_S)
+        reply = api.post(f"/api/v1/audit/keys/{which}/rotate", timeout_s=VERIFY_TIMEOUT_S, to=kind)
     if as_json:
         output.show_json(reply)
     elif signing:
