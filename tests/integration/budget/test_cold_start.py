@@ -30,7 +30,8 @@ async def test_everybody_who_asks_for_an_unmet_agent_shares_one_look(
 
     monkeypatch.setattr(reads, "find_one", counted)
     requests = [DeductRequest(agent_id=agent, tokens_used=1, idempotency_key=f"k{each}") for each in range(CLIENTS)]
-    replies = await asyncio.gather(*(Process.of(parts).handlers.deduct(request) for request in requests))
+    handlers = Process.of(parts).handlers
+    replies = await asyncio.gather(*(handlers.deduct(request) for request in requests))
     assert not any(reply.duplicate for reply in replies)
     assert looks == 1
 
