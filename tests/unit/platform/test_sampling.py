@@ -183,3 +183,34 @@ def test_an_error_is_noted_without_its_text(
     assert (span.status.status_code is StatusCode.ERROR) == failed
     assert (span.attributes or {})["error.type"] == kind
     assert "secret" not in span.to_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "00-" + "0" * 32 + "-" + "1" * 16 + "-01",
+        "00-" + "1" * 32 + "-" + "0" * 16 + "-01",
+        "00-" + "A" * 32 + "-" + "1" * 16 + "-01",
+        "ff-" + "1" * 32 + "-" + "1" * 16 + "-01",
+        "00-" + "1" * 32 + "-" + "1" * 16 + "-01\n",
+        "00-" + "\u0661" * 32 + "-" + "1" * 16 + "-01",
+    ],
+)
+def test_a_broken_header_carries_no_trace(text: str) -> None:
+    context = trace.get_current_span(telemetry.extract({"traceparent": text})).get_span_context()
+    assert not context.is_valid
+    assert telemetry.extract(None) == telemetry.extract({}) == {}
+
+
+def test_a_dropped_trace_is_passed_on_under_its_ids_without_asking_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with process(0.0, keeps=False) as (tracer, exported, _):
+        monkeypatch.setattr(telemetry, "tracer", lambda: tracer)
+        given = "00-" + "a" * 32 + "-" + "b" * 16 + "-00"
+        with telemetry.span("outer", context=telemetry.extract({"traceparent": given})) as outer:
+            with telemetry.span("inner") as inner:
+                assert inner is outer
+            passed = telemetry.inject({})["traceparent"]
+            assert (passed[:35], passed[-2:]) == (given[:35], "00")
+            assert telemetry.Sending.start({"traceparent": passed}, "publish", {}) == (None, {"traceparent": passed})
+    assert names(exported) == []
