@@ -111,7 +111,7 @@ class Stuck(SpanExporter):
     def __init__(self) -> None:
         self.result = SpanExportResult.FAILURE
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - the signature is the library's
         return self.result
 
 
