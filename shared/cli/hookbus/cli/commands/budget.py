@@ -171,8 +171,8 @@ def status(name: Name, scope: OfScope = Scope.AGENT, *, as_json: AsJson = False)
     output.show(remaining_table(title, reply.get("remaining", [])), output.cell(f"holds: {reply.get('holds', 0)}"))
     for held in reply.get("tightened") or []:
         share = f"{float(held.get('budget_share', 1)):.0%}"
-        words = f"session {held.get('session')} has {share} of these limits: its risk is {float(held.get('risk', 0)):.2f}"
-        output.show(output.cell(words))
+        risk = f"{float(held.get('risk', 0)):.2f}"
+        output.show(output.cell(f"session {held.get('session')} has {share} of these limits: its risk is {risk}"))
 
 
 @app.command()
