@@ -263,7 +263,6 @@ async def test_a_reader_that_does_not_read_is_dropped_and_nobody_else_is(gateway
         reading(gateway.url, gateway.keys["audit"], f"?agent={agent}") as socket,
         gateway.client() as client,
     ):
-
         before = _too_slow((await client.get("/metrics")).text)
 
         async def dropped() -> bool:
