@@ -27,7 +27,7 @@ router = APIRouter(prefix="/api/v1/traces", tags=["traces"])
 
 
 @router.get("", response_model_exclude_none=True, openapi_extra=READ)
-async def list_traces(
+async def list_traces(  # noqa: PLR0917 - FastAPI passes them by name
     state: StateOf,
     _caller: Auditor,
     since: Annotated[UtcTime | None, Query(description="Began at or after, RFC 3339")] = None,
