@@ -47,7 +47,7 @@ async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
     first, second = two
     async with bystander(nats_server, empty_log, tmp_path) as stack:
         first.start()
-        await reaches_epoch(stack, 1, 20)
+        await reaches_epoch(stack, 1, 60)
         await stack.published([hook_event() for _ in range(20)])
         second.start()
         await asyncio.sleep(3)
@@ -77,10 +77,10 @@ async def test_a_commit_under_an_old_epoch_changes_nothing(
 ):
     async with bystander(nats_server, empty_log, tmp_path) as stack:
         two[0].start()
-        await reaches_epoch(stack, 1, 20)
+        await reaches_epoch(stack, 1, 60)
         two[0].kill()
         connection = stack.superuser
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             # The server ends a dead client's session, and frees its lock, a moment after the client died.
             while (state := await try_lead(connection)) is None:
                 await asyncio.sleep(0.05)
