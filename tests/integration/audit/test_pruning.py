@@ -230,6 +230,10 @@ async def test_the_services_role_can_drop_nothing_that_is_not_on_record(log: Aud
         await role.execute(f"INSERT INTO audit.prunes (cut, note, index) VALUES ({WIDTH}, 'made up', {WIDTH + 1})")
         with pytest.raises(asyncpg.RaiseError, match="no entry of the log"):
             await role.fetchval("SELECT audit.drop_pruned()")
+        # Nor does one beside an entry that the log wrote about something else.
+        await log.superuser.execute(f"UPDATE audit.stored_events SET stream = 0 WHERE index = {WIDTH + 1}")
+        with pytest.raises(asyncpg.RaiseError, match="no entry of the log"):
+            await role.fetchval("SELECT audit.drop_pruned()")
         for statement in (
             "DROP TABLE audit.stored_events_from_0",
             "DELETE FROM audit.stored_events WHERE index = 0",
