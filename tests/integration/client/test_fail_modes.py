@@ -27,7 +27,8 @@ PROMPTS: dict[str, dict[str, Any]] = {
 
 
 def permission(run: Run) -> str | None:
-    return ((run.answer or {}).get("hookSpecificOutput") or {}).get("permissionDecision")
+    answer: Any = run.answer or {}
+    return answer.get("hookSpecificOutput", {}).get("permissionDecision")
 
 
 def unkeepable(hookbus: Command) -> None:

@@ -26,7 +26,7 @@ async def production(
 async def decided(gateway: GatewayProcess, agent: str, **tool_input: Any) -> dict[str, Any]:
     tool = "Bash" if "command" in tool_input else "Write"
     data = {"tool": tool, "tool_input": tool_input, "cwd": "/home/dev/web"}
-    body = {"kind": "pre-task", "agent_id": agent, "session": "s-ok", "data": data}
+    body: dict[str, Any] = {"kind": "pre-task", "agent_id": agent, "session": "s-ok", "data": data}
     async with gateway.client("events") as client:
         answer = await client.post("/api/v1/decide", json=body)
     assert answer.status_code == 200, answer.text
@@ -75,7 +75,11 @@ async def test_what_cannot_be_judged_is_asked_about_or_refused(
 
 
 async def test_a_swarm_of_values_is_refused_in_production(production: GatewayProcess) -> None:
-    body = {"kind": "pre-task", "agent_id": unique("agent"), "data": {"tool": "x", "tool_input": {"a": [{}] * 9_000}}}
+    body: dict[str, Any] = {
+        "kind": "pre-task",
+        "agent_id": unique("agent"),
+        "data": {"tool": "x", "tool_input": {"a": [{}] * 9_000}},
+    }
     async with production.client("events") as client:
         answer = await client.post("/api/v1/decide", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "input_refused")

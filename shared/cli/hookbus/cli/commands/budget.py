@@ -169,7 +169,8 @@ def status(name: Name, scope: OfScope = Scope.AGENT, *, as_json: AsJson = False)
     above = ", ".join(f"{level} {reply[level]}" for level in ("project", "team") if reply.get(level))
     title = f"{scope} {name}" + (f" under {above}" if above else "")
     output.show(remaining_table(title, reply.get("remaining", [])), output.cell(f"holds: {reply.get('holds', 0)}"))
-    for held in reply.get("tightened") or []:
+    tightened: list[JsonObject] = reply.get("tightened") or []
+    for held in tightened:
         share = f"{float(held.get('budget_share', 1)):.0%}"
         risk = f"{float(held.get('risk', 0)):.2f}"
         output.show(output.cell(f"session {held.get('session')} has {share} of these limits: its risk is {risk}"))
