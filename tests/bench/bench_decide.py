@@ -1,18 +1,16 @@
 """Decisions over HTTP: keep-alive connections, each client waiting for its answer, against a server without work."""
 
-import json
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import httpx
-import psutil
 import support
+from support.deciding import ask, pre_task, processor_s
 from support.events import unique
-from support.measure import Sample, closed_loop, median_of, print_row
+from support.measure import Sample, median_of, print_row
 from support.stack import StackFixture
 from support.waiting import eventually
 
@@ -22,20 +20,6 @@ CLIENTS = (1, 8, 32)
 COUNTED_CLIENTS = 8
 CALLS = 600
 ROUNDS = 3
-ANSWERED = frozenset({200, 202})
-
-
-def pre_task(agent: str) -> bytes:
-    """A shell command as a hook asks about it."""
-    data = {
-        "tool": "Bash",
-        "tool_input": {"command": "pytest -q tests/unit"},
-        "cwd": "/tmp",
-        "operation_id": unique("op"),
-        "estimated_tokens": 1,
-    }
-    body = {"kind": "pre-task", "id": unique("bench"), "agent_id": agent, "session": f"{agent}-s", "data": data}
-    return json.dumps(body).encode()
 
 
 @asynccontextmanager
@@ -59,31 +43,6 @@ async def bare_server() -> AsyncGenerator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-async def ask(url: str, headers: dict[str, str], clients: int, bodies: list[bytes]) -> Sample:
-    """All bodies, from so many clients on connections that stay open."""
-    sent = {**headers, "content-type": "application/json"}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients), headers=sent) as session:
-
-        async def call(number: int) -> None:
-            async with session.post(url, data=bodies[number]) as response:
-                assert response.status in ANSWERED, await response.text()
-                await response.read()
-
-        return await closed_loop(clients, len(bodies), call)
-
-
-def processor_s(stack: StackFixture) -> dict[str, float]:
-    """Processor seconds of each process so far, its children included."""
-    spent: dict[str, float] = {}
-    for name, pid in stack.pids().items():
-        whole = psutil.Process(pid)
-        for process in (whole, *whole.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                spent[name] = spent.get(name, 0.0) + times.user + times.system
-    return spent
 
 
 async def bench_processor_time_of_a_decision(stack: StackFixture) -> None:

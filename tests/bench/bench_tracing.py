@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import aiohttp
 import httpx
-from bench_decide import ask, pre_task, processor_s
+from support.deciding import ask, pre_task, processor_s
 from support.events import unique
 from support.fixtures import server_folder
 from support.measure import Sample, closed_loop, median_of, print_row
