@@ -30,6 +30,11 @@ class Places:
         return self.root / "postgres" / "password"
 
     @property
+    def grafana_password(self) -> Path:
+        """The password of Grafana's user admin."""
+        return self.root / "grafana" / "password"
+
+    @property
     def signing_key(self) -> Path:
         """What checkpoints are signed with: for the signer alone."""
         return self.root / "signer" / "signing.pem"

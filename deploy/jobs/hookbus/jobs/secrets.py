@@ -34,10 +34,11 @@ def superuser_url(settings: JobSettings) -> str:
 def run(settings: JobSettings) -> None:
     """Write the files of every process. Blocks."""
     places = settings.places
-    for folder in (places.postgres_password, places.nats_config, places.signing_key, places.audit_passphrase):
-        make_folder(folder.parent)
-    read_or_create_password(places.postgres_password)
-    read_or_create_password(places.audit_passphrase)
+    for path in (places.postgres_password, places.grafana_password, places.audit_passphrase):
+        make_folder(path.parent)
+        read_or_create_password(path)
+    for path in (places.nats_config, places.signing_key):
+        make_folder(path.parent)
     if not places.signing_key.exists():
         create_key_file(places.signing_key)
     for user in USERS:
