@@ -37,7 +37,10 @@ async def stream_names(client: Client) -> list[str]:
 
 
 async def save_stream(client: Client, name: str, folder: Path) -> int:
-    """Write ``<name>.json`` (configuration, state) and ``<name>.snapshot``; how many messages it holds."""
+    """Write ``<name>.json`` (configuration, state) and ``<name>.snapshot``; the sequence number of its last message.
+
+    Not how many it holds: while the stream is copied, messages leave it that every service has acknowledged.
+    """
     inbox = client.new_inbox()
     chunks: asyncio.Queue[Msg] = asyncio.Queue(CHUNKS_WAITING_MAX)
     subscription = await client.subscribe(inbox, cb=chunks.put)  # pyright: ignore[reportUnknownMemberType]  # nats-py leaves the type of its future open
@@ -61,7 +64,7 @@ async def save_stream(client: Client, name: str, folder: Path) -> int:
         raise BusError(f"the snapshot of the stream {name} stopped half way") from error
     finally:
         await subscription.unsubscribe()
-    return int(about["state"]["messages"])
+    return int(about["state"]["last_seq"])
 
 
 def _require_whole(name: str, last: Msg) -> None:
@@ -72,7 +75,7 @@ def _require_whole(name: str, last: Msg) -> None:
 
 
 async def load_stream(client: Client, name: str, folder: Path) -> int:
-    """Make the stream from what :func:`save_stream` wrote; how many messages it holds. It must not exist."""
+    """Make the stream from what :func:`save_stream` wrote; its last message's sequence number. It must not exist."""
     about: dict[str, Any] = json.loads((folder / f"{name}{CONFIG_SUFFIX}").read_text(encoding="utf-8"))
     answer = await _ask(client, f"$JS.API.STREAM.RESTORE.{name}", about)
     target = str(answer["deliver_subject"])
@@ -80,7 +83,7 @@ async def load_stream(client: Client, name: str, folder: Path) -> int:
         while chunk := source.read(CHUNK_BYTES):
             await _request(client, target, chunk)
     done = _read(name, await _request(client, target, b""))
-    return int(done["state"]["messages"])
+    return int(done["state"]["last_seq"])
 
 
 async def _ask(client: Client, subject: str, order: dict[str, Any]) -> dict[str, Any]:

@@ -40,8 +40,7 @@ def backup(target: Path, data_dir: Path | None = None, *, as_json: bool = False)
     if as_json:
         _say(json.dumps({"file": str(target), "bytes": size, "streams": manifest.streams, "audit_entries": entries}))
         return commands.EXIT_DONE
-    waiting = sum(manifest.streams.get(name, 0) for name in ("HOOKS", "SECURITY"))
-    _say(f"{target}: {size / 1e6:.1f} MB, audit log of {entries} entries or more, {waiting} events under way")
+    _say(f"{target}: {size / 1e6:.1f} MB, audit log of {entries} entries or more, {len(manifest.streams)} streams")
     _say("It holds every secret of this installation, unencrypted: keep it as you keep the data folder.")
     return commands.EXIT_DONE
 

@@ -33,7 +33,7 @@ class Manifest(BaseModel):
     created_at: datetime
     postgres_major: int
     streams: dict[str, int]
-    """Name -> messages."""
+    """Name -> the sequence number of its last message."""
     checkpoint: str | None
     """The newest checkpoint of the audit log before anything was copied: the restored log must lead to it."""
     hashes: dict[str, str]

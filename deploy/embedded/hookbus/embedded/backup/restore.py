@@ -88,10 +88,10 @@ async def _load_bus(layout: Layout, folder: Path, manifest: Manifest) -> None:
             raise BackupError(f"nats-server does not start: {process.log_tail()}")
         client = await connect_plain(server.url, PROVISION_USER, server.passwords[PROVISION_USER])
         try:
-            for name, messages in manifest.streams.items():
+            for name, last in manifest.streams.items():
                 loaded = await bus.load_stream(client, name, folder)
-                if loaded < messages:
-                    raise BackupError(f"the stream {name} came back with {loaded} of {messages} messages")
+                if loaded < last:
+                    raise BackupError(f"the stream {name} came back up to message {loaded}, not {last}")
         finally:
             await client.close()
     finally:
