@@ -32,8 +32,9 @@ demo: setup ## play a recorded agent session through the whole system
 up: setup ## run the embedded stack in the foreground until Ctrl-C
 	$(BIN)/hookbus up
 
+# Most of a test is waiting for processes: two files at a time, each with servers of its own.
 test: setup ## run every test (those that need a Docker engine only where one answers)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, format, types, import contracts
 	$(BIN)/ruff check

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ ROLES: Final = (OWNER, *(service_role(schema) for schema in SCHEMAS))
 
 UNPRIVILEGED_USER: Final = "pgserver"
 """Who runs the server when the stack is started by root, as which PostgreSQL refuses to run."""
+
+USER_ATTEMPTS_MAX: Final = 10
+USER_RETRY_WAIT_S: Final = 0.5
 
 CONNECTIONS_MAX: Final = 100
 IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 60
@@ -163,10 +167,17 @@ def unprivileged_user() -> RunAs | None:
     """Who runs the server here: None for the one who calls."""
     if os.geteuid() != 0:
         return None
-    entry = _wheel().ensure_user_exists(UNPRIVILEGED_USER)
-    if entry is None:
-        raise PostgresError(f"the user {UNPRIVILEGED_USER}, which runs PostgreSQL for root, cannot be created")
-    return RunAs(entry.pw_uid, entry.pw_gid)
+    for _ in range(USER_ATTEMPTS_MAX):
+        try:
+            entry = _wheel().ensure_user_exists(UNPRIVILEGED_USER)
+        except subprocess.CalledProcessError:
+            # Another stack that starts for the first time holds the list of users, or has just added this one.
+            time.sleep(USER_RETRY_WAIT_S)
+            continue
+        if entry is not None:
+            return RunAs(entry.pw_uid, entry.pw_gid)
+        break
+    raise PostgresError(f"the user {UNPRIVILEGED_USER}, which runs PostgreSQL for root, cannot be created")
 
 
 def binary(name: str) -> Path:
