@@ -1,11 +1,11 @@
 """PostgreSQL from its wheel: the cluster, its settings, and the server as a child process in the foreground."""
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +26,6 @@ ROLES: Final = (OWNER, *(service_role(schema) for schema in SCHEMAS))
 
 UNPRIVILEGED_USER: Final = "pgserver"
 """Who runs the server when the stack is started by root, as which PostgreSQL refuses to run."""
-
-USER_ATTEMPTS_MAX: Final = 10
-USER_RETRY_WAIT_S: Final = 0.5
 
 CONNECTIONS_MAX: Final = 100
 IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 60
@@ -167,17 +164,19 @@ def unprivileged_user() -> RunAs | None:
     """Who runs the server here: None for the one who calls."""
     if os.geteuid() != 0:
         return None
-    for _ in range(USER_ATTEMPTS_MAX):
-        try:
-            entry = _wheel().ensure_user_exists(UNPRIVILEGED_USER)
-        except subprocess.CalledProcessError:
-            # Another stack that starts for the first time holds the list of users, or has just added this one.
-            time.sleep(USER_RETRY_WAIT_S)
-            continue
-        if entry is not None:
-            return RunAs(entry.pw_uid, entry.pw_gid)
-        break
-    raise PostgresError(f"the user {UNPRIVILEGED_USER}, which runs PostgreSQL for root, cannot be created")
+    wheel = _wheel()
+    # One stack at a time: of two that add the user at once, one may be told an id that then does not last.
+    folder = os.open(Path(str(wheel.__file__)).parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        entry = wheel.ensure_user_exists(UNPRIVILEGED_USER)
+    except subprocess.CalledProcessError:
+        entry = None
+    finally:
+        os.close(folder)
+    if entry is None:
+        raise PostgresError(f"the user {UNPRIVILEGED_USER}, which runs PostgreSQL for root, cannot be created")
+    return RunAs(entry.pw_uid, entry.pw_gid)
 
 
 def binary(name: str) -> Path:
