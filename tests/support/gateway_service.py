@@ -252,7 +252,7 @@ class Peers:
         async def erase(_request: audit.EraseRequest) -> audit.EraseReply:
             return audit.EraseReply(keys=1, entries=2)
 
-        async def rotate_wrapping(_request: audit.RotateRequest) -> audit.RotateWrappingReply:
+        async def rotate_wrapping(_request: audit.RotateWrappingRequest) -> audit.RotateWrappingReply:
             return audit.RotateWrappingReply(keys=1)
 
         async def rotate_signing(_request: audit.RotateRequest) -> audit.RotateSigningReply:
@@ -261,7 +261,7 @@ class Peers:
         server.method("checkpoints", audit.CheckpointsRequest, checkpoints)
         server.method("detached", audit.DetachedRequest, detached)
         server.method("erase", audit.EraseRequest, erase)
-        server.method("rotate_wrapping", audit.RotateRequest, rotate_wrapping)
+        server.method("rotate_wrapping", audit.RotateWrappingRequest, rotate_wrapping)
         server.method("rotate_signing", audit.RotateRequest, rotate_signing)
 
     def serve_audit(self, broker: Broker) -> None:

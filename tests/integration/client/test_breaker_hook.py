@@ -21,7 +21,8 @@ def test_a_dead_gateway_costs_the_next_hooks_nothing(hookbus: Command) -> None:
         url = f"http://127.0.0.1:{hole.getsockname()[1]}"
         slow = [hookbus("hook", "claude-code", stdin=PRE, HOOKBUS_URL=url).elapsed_s for _ in range(2)]
         fast = [hookbus("hook", "claude-code", stdin=PRE, HOOKBUS_URL=url) for _ in range(2)]
-    assert min(slow) > DEADLINE_S / 2
+    # The second spends what it may on sending what waits, and asks no more.
+    assert max(slow) > DEADLINE_S / 2
     assert min(run.elapsed_s for run in fast) < DEADLINE_S / 2
     assert "asked again in" in fast[0].stdout
     assert hookbus.spool()["waiting_events"] == 4

@@ -256,7 +256,7 @@ async def test_query_parameters(gateway: GatewayProcess, http: httpx.AsyncClient
 
 
 async def test_unknown_paths_and_methods(http: httpx.AsyncClient) -> None:
-    for path in ("/", "/nope", "/api/v1", "/console", "/api/v1/events/", "/api/v1/budget/status/a/b", "/%0a", "/docs/"):
+    for path in ("/", "/nope", "/api/v1", "/api/v1/events/", "/api/v1/budget/status/a/b", "/%0a", "/docs/"):
         assert_problem(await http.get(path), ProblemCode.NOT_FOUND)
     for method, path in (("GET", "/api/v1/events"), ("DELETE", "/livez"), ("PUT", "/api/v1/keys"), ("PATCH", "/docs")):
         answer = await http.request(method, path)
