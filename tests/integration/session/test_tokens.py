@@ -257,7 +257,7 @@ async def test_a_kill_by_id_ends_a_persons_session_and_not_an_agents_of_that_for
     assert await is_dead(stack, person.tokens.refresh_token)
 
 
-@pytest.mark.timeout(400)  # the servers are started anew, on what may be a busy machine
+@pytest.mark.timeout(240)  # the servers are started anew, on what may be a busy machine
 async def test_dead_tokens_stay_dead_over_restarts(
     own_nats_server: NatsFixture, session_database: PostgresFixture, stack: SessionStack
 ) -> None:
