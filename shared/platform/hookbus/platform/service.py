@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ WEBSOCKET_PING_INTERVAL_S: Final = 20.0
 WEBSOCKET_PING_TIMEOUT_S: Final = 20.0
 TASK_RESTART_WAIT_S: Final = 1.0
 CONNECTION_WATCH_INTERVAL_S: Final = 1.0
+CANCEL_AGAIN_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +64,7 @@ async def running(service: Service) -> AsyncGenerator[None]:
         await service.broker.start()
         tasks = [asyncio.create_task(_keep_running(service.name, task)) for task in service.tasks]
         tasks.append(asyncio.create_task(_end_with_connection(service.broker)))
-        stack.push_async_callback(_cancel, tasks)
+        stack.push_async_callback(cancel, tasks)
         gc.collect()
         gc.freeze()
         log.info("service started")
@@ -89,12 +90,14 @@ async def _end_with_connection(broker: Broker) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError):
-            await task
+async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End the tasks. Asked more than once: ``asyncio.wait_for`` before Python 3.12 loses a cancellation that meets an
+    answer, and a task that runs for ever would then be waited for for ever."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
 
 
 def run(
