@@ -1,48 +1,16 @@
 """Decisions over HTTP: keep-alive connections, each client waiting for its answer, against a server without work."""
 
-import subprocess
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from pathlib import Path
-
 import httpx
-import support
+from support.bare import bare_server
 from support.deciding import ask, pre_task, processor_s
 from support.events import unique
 from support.measure import Sample, median_of, print_row
 from support.stack import StackFixture
-from support.waiting import eventually
-
-from hookbus.embedded.ports import free_ports
 
 CLIENTS = (1, 8, 32)
 COUNTED_CLIENTS = 8
 CALLS = 600
 ROUNDS = 3
-
-
-@asynccontextmanager
-async def bare_server() -> AsyncGenerator[str]:
-    """The reference server's address."""
-    (port,) = free_ports(1)
-    script = Path(support.__file__).parent / "bare_server.py"
-    process = subprocess.Popen([sys.executable, str(script), str(port)])
-    url = f"http://127.0.0.1:{port}"
-    try:
-
-        async def answers() -> bool:
-            async with httpx.AsyncClient() as client:
-                try:
-                    return (await client.post(url)).status_code == 202
-                except httpx.HTTPError:
-                    return False
-
-        await eventually(answers)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 async def bench_processor_time_of_a_decision(stack: StackFixture) -> None:

@@ -2,23 +2,16 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import httpx
 import psutil
-import support
+from support.bare import bare_server
 from support.events import unique
 from support.measure import Sample, closed_loop, median_of, print_row
 from support.stack import StackFixture
 from support.waiting import eventually
-
-from hookbus.embedded.ports import free_ports
 
 CONNECTIONS = 32
 CALLS = 4_000
@@ -38,29 +31,6 @@ def event() -> dict[str, object]:
         "session": "bench",
         "data": {"tokens_used": 1, "cost": "0.000001", "note": PADDING},
     }
-
-
-@asynccontextmanager
-async def bare_server() -> AsyncGenerator[str]:
-    """The reference server's address."""
-    (port,) = free_ports(1)
-    script = Path(support.__file__).parent / "bare_server.py"
-    process = subprocess.Popen([sys.executable, str(script), str(port)])
-    url = f"http://127.0.0.1:{port}"
-    try:
-
-        async def answers() -> bool:
-            async with httpx.AsyncClient() as client:
-                try:
-                    return (await client.post(url)).status_code == 202
-                except httpx.HTTPError:
-                    return False
-
-        await eventually(answers)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 async def post_many(url: str, headers: dict[str, str], connections: int, bodies: list[bytes]) -> Sample:

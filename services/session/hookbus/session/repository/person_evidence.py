@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hookbus.session.domain.pace import Pace
 from hookbus.session.domain.person_risk import Evidence, Facts
 from hookbus.session.domain.places import Place, Placed
-from hookbus.session.domain.risk import Signal, SignalCode
+from hookbus.session.repository.sessions import signal_of
 
 _READ: Final = text("""
     SELECT sid, username, address, user_agent_family, header_names, last_seen_at, place_name, place_latitude,
@@ -56,7 +56,7 @@ async def read(connection: AsyncConnection, sid: str) -> Evidence:
         last_seen_at=row["last_seen_at"],
         placed=_placed(row),
         refreshes=Pace.read(row["pace"]),
-        signals=tuple(_signal(one) for one in signals),
+        signals=tuple(signal_of(one) for one in signals),
         risk=row["risk"],
         confirm_since=row["confirm_since"],
     )
@@ -112,16 +112,3 @@ def _placed(row: RowMapping) -> Placed | None:
     if at is None:
         return None
     return Placed(Place(row["place_name"] or "", row["place_latitude"], row["place_longitude"]), at)
-
-
-def _signal(row: RowMapping) -> Signal:
-    return Signal(
-        code=SignalCode(row["code"]),
-        key=row["key"],
-        weight=row["weight"],
-        evidence=row["evidence"],
-        words=row["words"],
-        occurrences=row["occurrences"],
-        seen_at=row["seen_at"],
-        cleared_at=row["cleared_at"],
-    )

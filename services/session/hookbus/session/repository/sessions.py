@@ -107,7 +107,7 @@ async def read(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Ses
     found: dict[str, Session] = {}
     for session_id, group in groupby(rows, key=lambda row: str(row["id"])):
         members = list(group)
-        signals = tuple(_signal(row) for row in members if row["code"] is not None)
+        signals = tuple(signal_of(row) for row in members if row["code"] is not None)
         found[session_id] = _session(members[0], signals)
     return found
 
@@ -225,7 +225,8 @@ def _session(row: RowMapping, signals: tuple[Signal, ...]) -> Session:
     )
 
 
-def _signal(row: RowMapping) -> Signal:
+def signal_of(row: RowMapping) -> Signal:
+    """A row of signals, of an agent's session or a person's."""
     return Signal(
         code=SignalCode(row["code"]),
         key=row["key"],
