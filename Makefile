@@ -18,7 +18,7 @@ help: ## show this list
 
 setup: $(STAMP) ## create the virtual environment with every pinned package and the hookbus command
 
-$(STAMP): requirements.lock bootstrap.lock pyproject.toml $(MEMBERS:=/pyproject.toml)
+$(STAMP): requirements.lock bootstrap.lock pyproject.toml $(MEMBERS:=/pyproject.toml) shared/client/scripts/hookbus
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "hookbus needs Python 3.11 or newer; try: make PYTHON=python3.11 setup")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import os
 import stat
+import sys
 
 from hookbus.client.identity import digest
 from hookbus.client.spool import OtherKeyError, SpoolError, write_all
@@ -33,6 +34,11 @@ class Sealer:
     def __init__(self, key: bytes) -> None:
         self.key_id = digest(_CONTEXT + key)[:KEY_ID_CHARS]
         """Names the key without telling anything of it."""
+        if sys.flags.no_site and "site" not in sys.modules:
+            # The hookbus command starts a hook without it.
+            import site
+
+            site.main()
         try:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
