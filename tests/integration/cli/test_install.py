@@ -26,6 +26,7 @@ FILES: dict[str, str | None] = {
     "tabs, no end of line": json.dumps({"hooks": {"Stop": []}, "permissions": {"allow": ["a"]}}, indent="\t"),
     "one line": json.dumps({"hooks": {}, "z": [1, 2, 3]}),
     "windows": json.dumps({"b": {"c": "é ü"}}, indent=4, ensure_ascii=False).replace("\n", "\r\n"),
+    "byte order mark": "\ufeff" + json.dumps({"a": 1}, indent=2) + "\n",
     "comments": '// mine\n{\n  "hooks": { // kept\n    "BeforeTool": [ /* none yet */ ],\n  },\n}\n',
 }
 
@@ -109,6 +110,41 @@ def test_install_then_uninstall_leaves_the_file_byte_identical(desk: Desk, agent
             assert (path.read_bytes() if path.exists() else None) == before, name
             left = sorted(one.name for one in path.parent.iterdir() if one.suffix != ".toml")
             assert left == ([path.name] if before is not None else [])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_windows_file_keeps_its_line_ends(desk: Desk, agent: str) -> None:
+    path = desk.settings(agent)
+    write(path, FILES["windows"])
+    desk.ok("install", agent)
+    installed = path.read_bytes()
+    assert installed.count(b"\n") == installed.count(b"\r\n") > FILES["windows"].count("\n")  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_a_windows_toml_keeps_its_line_ends(desk: Desk) -> None:
+    path = desk.home / ".codex" / "config.toml"
+    before = write(path, '# mine\r\nmodel = "x"\r\n')
+    desk.ok("install", "codex")
+    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n") > 2
+    assert "otel" in tomllib.loads(path.read_text(encoding="utf-8"))
+    desk.ok("uninstall", "codex")
+    assert path.read_bytes() == before
+
+
+def test_an_installation_by_an_older_path_is_replaced_and_its_file_keeps_its_comments(desk: Desk) -> None:
+    """Nothing is known of it here: another data folder, another machine's backup."""
+    path = desk.settings("gemini")
+    old = {"type": "command", "command": "/old/bin/hookbus hook gemini", "timeout": 5000}
+    write(
+        path, f'{{\n  "hooks": {{\n    // none of mine\n    "AfterTool": [{{"hooks": [{json.dumps(old)}]}}]\n  }}\n}}\n'
+    )
+    desk.ok("install", "gemini")
+    assert "/old/bin" not in path.read_text(encoding="utf-8")
+    assert value(path)["hooks"]["AfterTool"][0]["hooks"][0]["command"].endswith("/hookbus hook gemini")
+    (desk.home / "data").rename(desk.home / "lost")
+    desk.ok("uninstall", "gemini")
+    assert path.read_text(encoding="utf-8").count("// none of mine") == 1
+    assert value(path) == {"hooks": {}}
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -79,3 +79,28 @@ def test_comments_around_stay() -> None:
 def test_an_empty_container_takes_its_first_item() -> None:
     for text in ("{}", "{ }", "{\n}", '{"a": 1}'):
         assert jsontext.parse(jsontext.append(text, jsontext.parse(text), [1], key="k")).value["k"] == [1]
+
+
+GAPS = st.sampled_from(
+    ["", " ", "\n  ", "\r\n\t", " // one\n", "/* two */", "\n  // three\n  ", " /* four */ // five\n"]
+)
+
+
+@given(st.data(), st.integers(1, 4), st.booleans(), st.booleans())
+def test_taking_one_item_away_leaves_the_others_and_every_comment(
+    data: st.DataObject, count: int, in_object: bool, trailing: bool
+) -> None:
+    """A comment that the text after it was pulled up to would swallow that text."""
+    gaps = [(data.draw(GAPS), data.draw(GAPS)) for _ in range(count)]
+    last = data.draw(GAPS)
+    names = [f'"k{number}": ' if in_object else "" for number in range(count)]
+    items = [f"{before}{names[number]}{number}{after}" for number, (before, after) in enumerate(gaps)]
+    begin, end = "{}" if in_object else "[]"
+    text = begin + ",".join(items) + ("," if trailing else "") + last + end
+    index = data.draw(st.integers(0, count - 1))
+    node = jsontext.parse(text)
+    shorter = jsontext.remove(text, node, index)
+    left = [number for number in range(count) if number != index]
+    assert jsontext.parse(shorter).value == ({f"k{number}": number for number in left} if in_object else left)
+    for word in ("one", "two", "three", "four", "five"):
+        assert shorter.count(word) == text.count(word)

@@ -85,10 +85,12 @@ def with_telemetry(text: str, url: str, agent_id: str | None) -> tuple[str, bool
     exporter["otlp-http"] = http
     table = tomlkit.table()
     table["exporter"] = exporter
-    joint = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
+    end = jsontext.newline(text)
+    joint = "" if not text or text.endswith(end * 2) else end if text.endswith(end) else end * 2
     added = tomlkit.document()
     added[OTEL] = table
-    return f"{text}{joint}{tomlkit.dumps(added)}", True
+    table_text = tomlkit.dumps(added).replace("\n", end)
+    return f"{text}{joint}{table_text}", True
 
 
 def without_telemetry(text: str) -> str:
@@ -172,6 +174,6 @@ def _without_event(text: str, agent: str, event: str) -> str:
 def _drop_empty(text: str, key: str) -> str:
     root = _root(text)
     node = root.member(key)
-    if node is None or node.items or not isinstance(node.value, dict):
+    if node is None or not jsontext.is_bare(text, node) or not isinstance(node.value, dict):
         return text
     return jsontext.remove(text, root, root.keys.index(key))

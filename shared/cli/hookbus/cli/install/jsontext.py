@@ -14,6 +14,7 @@ INDENT_DEFAULT: Final = "  "
 _SPACE: Final = re.compile(r"(?:[ \t\r\n\ufeff]|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _SCALAR: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null")
+_BLANK: Final = re.compile(r"[ \t]*\r?\n")
 _INDENT: Final = re.compile(r"\n([ \t]+)\S")
 
 
@@ -51,9 +52,9 @@ def parse(text: str) -> Node:
 
 def append(text: str, container: Node, value: Any, *, key: str | None = None) -> str:
     """The text with ``value`` as the last of an array, or of an object under ``key``."""
-    unit = _unit(text)
+    unit, line_end = _unit(text), newline(text)
     depth = _depth(text, container.start, unit)
-    inner = "\n" + unit * (depth + 1)
+    inner = line_end + unit * (depth + 1)
     rendered = json.dumps(value, indent=unit, ensure_ascii=False).replace("\n", inner)
     if key is not None:
         rendered = f"{json.dumps(key, ensure_ascii=False)}: {rendered}"
@@ -62,24 +63,49 @@ def append(text: str, container: Node, value: Any, *, key: str | None = None) ->
         return f"{text[:at]},{inner}{rendered}{text[at:]}"
     at = container.start + 1
     rest = text[at:]
-    closing = "" if rest.lstrip(" \t\r").startswith("\n") else "\n" + unit * depth
+    closing = "" if rest.lstrip(" \t\r").startswith("\n") else line_end + unit * depth
     return f"{text[:at]}{inner}{rendered}{closing}{rest}"
 
 
 def remove(text: str, container: Node, index: int) -> str:
-    """The text without one item of an array, or without one key of an object and its value."""
-    item = container.items[index]
-    begin = container.key_starts[index] if container.keys else item.start
+    """The text without one item of an array, or without one key of an object and its value; comments stay."""
+    starts = container.key_starts if container.keys else [item.start for item in container.items]
+    begin, end = starts[index], container.items[index].end
+    comma = _skip(text, end)
+    rest = text[end:comma] + text[comma + 1 :] if text[comma] == "," else text[end:]
     if index > 0:
-        return text[: container.items[index - 1].end] + text[item.end :]
+        previous = container.items[index - 1].end
+        before = _skip(text, previous)
+        kept = text[previous:before] + text[before + 1 : begin]
+        if not kept.strip():
+            return text[:previous] + text[end:]
+        # A comment stands between the two. The comma before it goes only where none comes behind.
+        return _joined(text[:begin], rest) if text[comma] == "," else _joined(text[:previous] + kept, rest)
     if len(container.items) > 1:
-        following = container.key_starts[1] if container.keys else container.items[1].start
-        return text[:begin] + text[following:]
-    end = item.end
-    trailing = re.match(r"[ \t\r\n]*,?[ \t\r\n]*", text[end:])
-    end += trailing.end() if trailing and text[end + trailing.end()] in "]}" else 0
-    begin = len(text[:begin].rstrip(" \t\r\n"))
-    return text[:begin] + text[end:]
+        following = starts[1]
+        bare = not (text[end:comma] + text[comma + 1 : following]).strip()
+        return text[:begin] + text[following:] if bare else _joined(text[:begin], rest)
+    if text[container.start + 1 : begin].strip():
+        return _joined(text[:begin], rest)
+    stripped = rest.lstrip(" \t\r\n")
+    return text[: container.start + 1] + (stripped if stripped[0] in "]}" else rest)
+
+
+def _joined(before: str, after: str) -> str:
+    """Both, without the empty line that what stood between them leaves."""
+    stripped = before.rstrip(" \t")
+    blank = _BLANK.match(after)
+    return stripped + after[blank.end() :] if stripped.endswith("\n") and blank else before + after
+
+
+def is_bare(text: str, container: Node) -> bool:
+    """Whether nothing stands in a container, no comment either."""
+    return not text[container.start + 1 : container.end - 1].strip()
+
+
+def newline(text: str) -> str:
+    """How the text ends its lines."""
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _value(text: str, at: int, depth: int) -> tuple[Node, int]:
