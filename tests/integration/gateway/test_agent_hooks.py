@@ -65,3 +65,42 @@ async def test_a_pre_task_that_cannot_be_read_is_denied(gateway: GatewayProcess,
         answer = await client.post(f"/api/v1/hooks/{agent}", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 200
     assert "deny" in answer.json().values()
+
+
+LARGE: dict[str, dict[str, Any]] = {
+    "a large file": {"tool_name": "Write", "tool_input": {"file_path": "a.txt", "content": "x" * 1_000_000}},
+    "a command too long to be seen": {"tool_name": "Bash", "tool_input": {"command": "ls " + "x" * 1_000_000}},
+    "a denied command": {
+        "tool_name": "Bash",
+        "tool_input": {"command": "rm -rf / " + "x" * 100_000, "more": "x" * 900_000},
+    },
+    "more than is read": {"tool_name": "Bash", "tool_input": {"command": "ls", "description": "x" * 20_000_000}},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("a large file", None),
+        ("a command too long to be seen", "ask"),
+        ("a denied command", "deny"),
+        ("more than is read", "deny"),
+    ],
+)
+async def test_a_large_body_is_decided_as_the_command_decides_it(
+    gateway: GatewayProcess, name: str, verdict: str | None
+) -> None:
+    """Larger than an event may be: cut to size. Larger than anything read: denied, and not by a reset, which an agent
+    takes for no objection."""
+    payload = {**payloads("claude-code")["PreToolUse"], "cwd": "/tmp", **LARGE[name]}
+    async with gateway.client("events") as client:
+        answer = await client.post("/api/v1/hooks/claude-code", json=payload)
+    assert answer.status_code == 200, answer.text
+    assert answer.json().get("hookSpecificOutput", {}).get("permissionDecision") == verdict
+
+
+async def test_a_large_answer_of_a_tool_is_recorded(gateway: GatewayProcess) -> None:
+    payload = {**payloads("claude-code")["PostToolUse"], "tool_response": {"stdout": "y" * 2_000_000}}
+    async with gateway.client("events") as client:
+        answer = await client.post("/api/v1/hooks/claude-code", json=payload)
+    assert (answer.status_code, answer.json()) == (200, {})

@@ -203,7 +203,8 @@ async def test_bodies(gateway: GatewayProcess, http: httpx.AsyncClient, call: Ca
     ]
     for content in not_json:
         assert_problem(await send(http, call, key, content=content), ProblemCode.NOT_JSON)
-    large = json.dumps({"text": "x" * 300 * 1024}).encode()
+    # A hook's body is cut to the size of an event before it is one.
+    large = json.dumps({"text": "x" * (9 * 1024 if "/hooks/" in call.path else 300) * 1024}).encode()
     assert_problem(await send(http, call, key, content=large), ProblemCode.TOO_LARGE)
     plain = await send(http, call, key, media_type="text/plain")
     assert_problem(plain, ProblemCode.MEDIA_TYPE_UNSUPPORTED)

@@ -70,6 +70,27 @@ async def read(request: Request, bytes_max: int, *, list_bytes_max: int | None =
     return b"".join(chunks)
 
 
+async def read_head(request: Request, kept_bytes_max: int, taken_bytes_max: int) -> tuple[bytes, bool]:
+    """The body's first ``kept_bytes_max`` bytes, and whether that is all of it; what is beyond is taken and dropped.
+
+    Raises:
+        ProblemError: ``too_large`` beyond ``taken_bytes_max``; ``not_json`` when it does not arrive in time.
+    """
+    kept = bytearray()
+    size = 0
+    _refuse_announced(request, taken_bytes_max)
+    try:
+        async with asyncio.timeout(BODY_READ_TIMEOUT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                kept += chunk[: kept_bytes_max - len(kept)]
+                if size > taken_bytes_max:
+                    _too_large(taken_bytes_max)
+    except TimeoutError:
+        strict_json.refuse(f"the body did not arrive within {BODY_READ_TIMEOUT_S} s")
+    return bytes(kept), size == len(kept)
+
+
 def _refuse_announced(request: Request, allowed: int) -> None:
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > allowed:

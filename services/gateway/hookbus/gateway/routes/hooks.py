@@ -5,6 +5,7 @@ pre-task that cannot be read or that the guard refuses is answered 200 with a de
 is one that cannot be decided because a part of hookbus is away; by default that is a 503, which lets the agent go on.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -32,6 +33,10 @@ from hookbus.gateway.state import State, new_id, now, state_of
 from hookbus.platform import telemetry
 
 PATH: Final = "/api/v1/hooks/{agent}"
+BODY_BYTES_MAX: Final = limits.BATCH_BYTES_MAX
+"""A tool's input or answer is often larger than an event may be: the adapter cuts it to size, as the command does."""
+BODY_TAKEN_BYTES_MAX: Final = 64 * 1024 * 1024
+"""An agent that still sends when it is answered sees a reset, which it takes for no objection."""
 PRE_TASK_MARKS: Final = (
     b"PreToolUse",
     b"pre-task",
@@ -73,11 +78,13 @@ async def post_hook(request: Request) -> Response:
         raise invalid(error) from None
     if bodies.media_type(request) != bodies.MEDIA_TYPE_JSON:
         bodies.unsupported(f"the body must be {bodies.MEDIA_TYPE_JSON}")
-    body = await bodies.read(request, limits.BATCH_BYTES_MAX)
+    head, whole = await bodies.read_head(request, BODY_BYTES_MAX, BODY_TAKEN_BYTES_MAX)
     try:
-        return _answer(await _serve(_Caller(state, state.intake(request), principal), adapter, options, body))
+        return _answer(
+            await _serve(_Caller(state, state.intake(request), principal), adapter, options, head if whole else None)
+        )
     except ProblemError as error:
-        answer = _instead(adapter, options, body, error)
+        answer = _instead(adapter, options, head, error)
         if answer is None:
             raise
         return _answer(answer)
@@ -92,14 +99,17 @@ class _Caller:
     principal: Principal
 
 
-async def _serve(caller: _Caller, adapter: Adapter, options: HookOptions, body: bytes) -> Answer:
+async def _serve(caller: _Caller, adapter: Adapter, options: HookOptions, body: bytes | None) -> Answer:
     state, principal = caller.state, caller.principal
-    if len(body) > limits.EVENT_BYTES_MAX:
-        raise ProblemError(ProblemCode.TOO_LARGE, f"the body is over {limits.EVENT_BYTES_MAX} bytes")
+    if body is None:
+        raise ProblemError(ProblemCode.TOO_LARGE, f"the body is over {BODY_BYTES_MAX} bytes")
     tree = await bodies.parse(body)
     if not isinstance(tree, dict):
         raise ProblemError(ProblemCode.BODY_INVALID, "a hook's body is a JSON object")
-    translation = _translate(adapter, tree, options)
+    if len(body) <= bodies.PARSE_INLINE_BYTES_MAX:
+        translation = _translate(adapter, tree, options)
+    else:
+        translation = await asyncio.to_thread(_translate, adapter, tree, options)
     if translation.pre_task is not None:
         event = await _event(caller, translation.pre_task)
         state.limit_events(principal, {event.subject: 1})
@@ -141,9 +151,9 @@ async def _event(caller: _Caller, short: dict[str, Any]) -> Event:
         raise
 
 
-def _instead(adapter: Adapter, options: HookOptions, body: bytes, error: ProblemError) -> Answer | None:
+def _instead(adapter: Adapter, options: HookOptions, head: bytes, error: ProblemError) -> Answer | None:
     """The answer to a pre-task that failed, where an error status would let it pass."""
-    if not any(mark in body for mark in PRE_TASK_MARKS):
+    if not any(mark in head for mark in PRE_TASK_MARKS):
         return None
     translation = Translation("PreToolUse", pre_task={})
     if error.problem.code in (
