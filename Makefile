@@ -36,11 +36,15 @@ up: setup ## run the embedded stack in the foreground until Ctrl-C
 test: setup ## run every test (those that need a Docker engine only where one answers)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-check: setup ## lint, format, types, import contracts
+check: setup ## lint, format, types, import contracts, supply chain
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/python deploy/tracked_secrets.py
+	$(BIN)/python deploy/sbom.py build/sbom
+	$(BIN)/python deploy/licences.py build/licences.txt
+	$(BIN)/python deploy/vulnerabilities.py
 
 faults: setup ## the tests that kill processes under load, at full size
 	HOOKBUS_FAULTS=full $(BIN)/pytest tests/faults -m faults
