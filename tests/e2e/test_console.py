@@ -207,7 +207,7 @@ async def test_a_viewer_sees_what_a_viewer_may(browser: Browser, stack: StackFix
         await seen.sign_in(login.username, login.password)
         await seen.heading("Now")
         names = await page.get_by_role("navigation", name="Pages").get_by_role("link").all_inner_texts()
-        assert names == ["Now", "Budgets", "Health"]
+        assert names == ["Now", "Budgets", "Health", "Your account"]
         await seen.open(f"budgets/agent/{agent}")
         await expect(page.get_by_role("heading", name="Limits")).to_be_visible()
         for name in ("Set the limit", "Start all windows afresh", re.compile("Take away")):

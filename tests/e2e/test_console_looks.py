@@ -100,6 +100,8 @@ def pages(scene: Scene) -> dict[str, str]:
         f"traces/{scene.event}": "Trace",
         "deadletters": "Dead letters",
         f"deadletters/{scene.deadletter}": f"Dead letter {scene.deadletter}",
+        "people": "People",
+        "keys": "API keys",
         "health": "Health",
         "account": "Your account",
     }

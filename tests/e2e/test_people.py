@@ -55,6 +55,19 @@ async def test_a_role_opens_what_its_scopes_open(stack: StackFixture) -> None:
             assert (status != 403) == (scope in scopes or "admin" in scopes), (role, path, status)
 
 
+async def test_one_time_codes_are_not_guessed(stack: StackFixture, tmp_path: Path) -> None:
+    """With a stolen token: a second factor cannot be taken away, or confirmed, by trying codes one after the other."""
+    _, tokens = await new_person(stack, Role.VIEWER)
+    token = tokens["access_token"]
+    with second_gateway(stack, tmp_path, HOOKBUS_RATE_LIMIT_FAILURES="5/minute") as behind:
+        assert (await post(behind, "/api/v1/session/totp", token=token)).status_code == 200
+        tried = [
+            (await post(behind, "/api/v1/session/totp/confirm", {"code": f"{number:06d}"}, token)).status_code
+            for number in range(8)
+        ]
+    assert tried == [401] * 5 + [429] * 3
+
+
 async def test_forged_tokens_open_nothing(stack: StackFixture) -> None:
     """Another key, another algorithm, none at all, changed claims, another audience."""
     _, tokens = await new_person(stack, Role.ADMIN)

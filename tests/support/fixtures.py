@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.servers import NatsFixture, PostgresFixture
-from support.stack import StackFixture
+from support.stack import ANCHOR_NAME, StackFixture
 
 
 @contextmanager
@@ -54,7 +54,7 @@ async def _postgres() -> AsyncGenerator[PostgresFixture]:
 def _stack() -> Generator[StackFixture]:
     with server_folder() as folder:
         # The stack makes its data folder itself, as at a user's first start.
-        running = StackFixture.launch(folder / "stack")
+        running = StackFixture.launch(folder / "stack", HOOKBUS_AUDIT_ANCHOR_FILE=str(folder / ANCHOR_NAME))
         try:
             yield running
         finally:

@@ -20,6 +20,8 @@ from support.servers import StartError
 START_TIMEOUT_S = 90
 WHOLE_AGAIN_TIMEOUT_S = 15
 STOP_GRACE_S = 60
+ANCHOR_NAME = "anchor.jsonl"
+"""Of the file beside the stack's folder that keeps its checkpoints."""
 UP = """
 import sys
 from pathlib import Path
@@ -75,6 +77,11 @@ class StackFixture:
     def postgres_url(self) -> str:
         """The superuser's address."""
         return self.layout.postgres_url_file.read_text().strip()
+
+    @property
+    def anchor_file(self) -> Path:
+        """Where the fixtures' stacks keep their checkpoints as well."""
+        return self.layout.root.with_name(ANCHOR_NAME)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,10 +14,12 @@ from support.audit import WAIT_S, AuditStack, audit_stack
 from support.events import hook_event
 from support.servers import NatsFixture, PostgresFixture
 
+from hookbus.audit import outreach
 from hookbus.audit.note import SignedNote, VerifierKey
 from hookbus.audit.witness.domain import RefusedError
 from hookbus.audit.witness.keeper import Keeper
 from hookbus.contracts import audit as wire
+from hookbus.contracts.anchors import AnchorKind, AnchorsReply, AnchorsRequest, AnchorView
 
 
 @dataclass
@@ -113,6 +115,46 @@ async def test_every_checkpoint_reaches_the_anchors_and_shows_the_cosignature(
             timeout_s=5.0,
         )
         assert "witness.example" in receipt.tlog_proof
+
+
+async def test_each_anchor_is_told_of_with_its_trouble_and_keeps_no_other_waiting(
+    nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An address where nobody listens: its fault is shown, without what may be secret in it; the file goes on, however
+    long the address is left alone."""
+    monkeypatch.setattr(outreach, "RETRY_S", 10 * WAIT_S)
+    anchor = tmp_path / "elsewhere.jsonl"
+    dead = {"audit_anchor_url": "http://name:hidden@127.0.0.1:9/secret"}
+    async with audit_stack(nats_server, empty_log, tmp_path, audit_anchor_file=anchor, **dead) as stack:
+        address = await told(stack, AnchorKind.ADDRESS, lambda one: one.fault is not None)
+        assert (address.name, address.size, address.reached_at) == ("http://127.0.0.1:9", 0, None)
+        assert "hidden" not in str(address)
+        assert "secret" not in str(address)
+        for _ in range(2):
+            await stack.published([hook_event()])
+            size = (await stack.signed()).size
+            file = await told(stack, AnchorKind.FILE, lambda one, size=size: one.size >= size)
+            assert (file.name, file.fault) == (str(anchor), None)
+        still = await told(stack, AnchorKind.ADDRESS, lambda one: one.fault is not None)
+        assert still.fault_at == address.fault_at, "since the first time"
+    async with audit_stack(nats_server, empty_log, tmp_path, audit_anchor_file=anchor) as stack:
+        await stack.published([hook_event()])
+        await told(stack, AnchorKind.FILE, lambda one: one.lag_entries == 0)
+        assert [one.kind for one in (await anchors(stack)).anchors] == [AnchorKind.FILE], "what is not set is forgotten"
+
+
+async def anchors(stack: AuditStack) -> AnchorsReply:
+    return await stack.rpc.call("audit", "anchors", AnchorsRequest(), AnchorsReply)
+
+
+async def told(stack: AuditStack, kind: AnchorKind, wanted: Callable[[AnchorView], bool]) -> AnchorView:
+    """The anchor of a kind, once it is as wanted."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            for one in (await anchors(stack)).anchors:
+                if one.kind is kind and wanted(one):
+                    return one
+            await asyncio.sleep(0.1)
 
 
 async def first_event(stack: AuditStack) -> str:

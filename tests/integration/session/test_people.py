@@ -172,6 +172,10 @@ async def test_a_one_time_code_is_needed_and_counts_once(stack: SessionStack) ->
     earlier = device.at(time.time() - 30)
     confirmed = await stack.rpc.call("session", "totp_confirm", TotpCodeRequest(sid=sid, code=earlier), UserView)
     assert confirmed.totp
+    own = await stack.rpc.call("session", "account", PersonSessionRequest(sid=sid), UserView)
+    assert (own.username, own.totp) == (person.username, True)
+    begin = stack.rpc.call("session", "totp_begin", PersonSessionRequest(sid=sid), TotpReply)
+    assert (await refused(begin)).problem.code is ProblemCode.CONFLICT, "a token alone must not swap the device"
     missing = await refused(person.login())
     assert "one-time code" in missing.problem.detail
     assert (await refused(person.login(totp=earlier))).problem.code is ProblemCode.UNAUTHENTICATED, "used already"

@@ -39,6 +39,7 @@ class AnchorBucket:
 
     def __init__(self, address: BucketAddress) -> None:
         """Raises ImportError where the package for it is not installed (``hookbus-audit[s3]``)."""
+        self.name = address.url
         self._store = _store(address)
         self._prefix = urlsplit(address.url).path.strip("/")
 

@@ -41,18 +41,18 @@ class AnchorFile:
     one with an append-only flag."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def add(self, checkpoint: Checkpoint, note: str) -> None:
         """Add a checkpoint, synced; raises OSError."""
         line = {"time": datetime.now(UTC).isoformat(), "size": checkpoint.size, "note": note}
-        append_line(self._path, json.dumps(line, separators=(",", ":")).encode(), ANCHOR_MODE)
+        append_line(self.path, json.dumps(line, separators=(",", ":")).encode(), ANCHOR_MODE)
 
     def notes(self) -> list[str]:
         """Every note, oldest first. A last line cut short by a crash is left out; raises ValueError for others."""
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        lines = self._path.read_bytes().split(b"\n")
+        lines = self.path.read_bytes().split(b"\n")
         return [str(json.loads(line)["note"]) for line in lines[:-1] if line]
 
 

@@ -103,7 +103,7 @@ class RefreshRequest(WireModel):
 
 
 class PersonSessionRequest(WireModel):
-    """``logout`` and ``person_lookup``."""
+    """``logout``, ``person_lookup``, ``account`` and ``totp_begin``."""
 
     sid: PersonSessionId
 

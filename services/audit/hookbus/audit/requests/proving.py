@@ -6,12 +6,14 @@ from collections.abc import Awaitable
 from typing import Final
 
 from hookbus.audit.log import Log
+from hookbus.audit.note import Checkpoint, SignedNote
 from hookbus.audit.proofs import consistency_proof, inclusion_proof
-from hookbus.audit.repository import appending, pruning, reading
+from hookbus.audit.repository import anchoring, appending, pruning, reading
 from hookbus.audit.repository.leading import Connection
 from hookbus.audit.requests.published import latest, require_kept, require_published
 from hookbus.audit.tiles import TILE_WIDTH, TileAddress
 from hookbus.audit.tree import HASH_BYTES
+from hookbus.contracts import anchors
 from hookbus.contracts import audit as wire
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.bus.rpc import RpcServer
@@ -31,6 +33,7 @@ class ProvingRequests:
         """Answer every method."""
         server.method("checkpoint", wire.CheckpointRequest, self.checkpoint)
         server.method("checkpoints", wire.CheckpointsRequest, self.checkpoints)
+        server.method("anchors", anchors.AnchorsRequest, self.anchors)
         server.method("inclusion", wire.InclusionRequest, self.inclusion)
         server.method("consistency", wire.ConsistencyRequest, self.consistency)
         server.method("tile", wire.TileRequest, self.tile)
@@ -52,6 +55,28 @@ class ProvingRequests:
             handovers=opened.signer.handovers,
             pruned=None if pruned is None else pruned.note,
             pruned_index=None if pruned is None else pruned.index,
+        )
+
+    async def anchors(self, _request: anchors.AnchorsRequest) -> anchors.AnchorsReply:
+        """How far each anchor and witness is behind the newest checkpoint."""
+        async with self._database.raw() as connection:
+            note = await reading.latest_note(connection)
+            rows = await anchoring.read_anchors(connection)
+        size = 0 if note is None else Checkpoint.parse(SignedNote.parse(note).text).size
+        return anchors.AnchorsReply(
+            size=size,
+            anchors=tuple(
+                anchors.AnchorView(
+                    kind=row.kind,
+                    name=row.name,
+                    size=row.size,
+                    lag_entries=max(0, size - row.size),
+                    reached_at=row.reached_at,
+                    fault=row.fault,
+                    fault_at=row.fault_at,
+                )
+                for row in rows
+            ),
         )
 
     async def inclusion(self, request: wire.InclusionRequest) -> wire.ProofReply:

@@ -30,6 +30,8 @@ NAV: Final = (
     ("security", "Security"),
     ("traces", "Traces"),
     ("deadletters", "Dead letters"),
+    ("people", "People"),
+    ("keys", "Keys"),
     ("health", "Health"),
 )
 """Path below ``/console`` and title of each page, in the order of the menu."""

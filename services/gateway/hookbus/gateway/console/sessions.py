@@ -13,6 +13,7 @@ from hookbus.contracts.people import CREDENTIAL_CHARS_MAX, Credential, TokensRep
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.gateway.calls import StateOf, body
 from hookbus.gateway.console.halves import Halves, join, split
+from hookbus.gateway.console.picture import qr_rows
 from hookbus.gateway.routes import login as api
 from hookbus.platform.settings import Environment
 
@@ -36,6 +37,15 @@ class KeptTokens(WireModel):
     half: str = Field(repr=False)
     session: str
     must_change_password: bool
+
+
+class TotpStart(WireModel):
+    """A TOTP secret that waits to be confirmed: to be scanned, or typed in."""
+
+    secret: str = Field(repr=False)
+    uri: str = Field(repr=False)
+    rows: list[str] = Field(repr=False)
+    """The QR code of ``uri``: ``1`` is dark."""
 
 
 def router(environment: Environment) -> APIRouter:
@@ -102,5 +112,13 @@ def router(environment: Environment) -> APIRouter:
     ) -> KeptTokens:
         """As ``/api/v1/session/confirm``."""
         return keep(request, response, await api.confirm(request, state, person, proof))
+
+    @made.post("/totp")
+    async def totp(  # pyright: ignore[reportUnusedFunction]  # as above
+        state: StateOf, person: api.SettledPerson
+    ) -> TotpStart:
+        """As ``/api/v1/session/totp``, with a picture of the answer: made here, so that no page has to."""
+        begun = await api.totp_begin(state, person)
+        return TotpStart(secret=begun.secret, uri=begun.uri, rows=qr_rows(begun.uri))
 
     return made

@@ -1,9 +1,10 @@
-"""``/api/v1/audit``: how far a check is, and the data keys for whoever takes the log away to check it elsewhere."""
+"""``/api/v1/audit``: how far a check is, how far the anchors are, and the data keys for a check elsewhere."""
 
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
 
+from hookbus.contracts.anchors import AnchorsReply, AnchorsRequest
 from hookbus.contracts.audit import (
     ExportKeysReply,
     ExportKeysRequest,
@@ -25,6 +26,12 @@ async def verify_progress(state: StateOf, _caller: Auditor, watch: Annotated[Wat
     """How far the check is that was begun under the word ``watch``."""
     request = VerifyProgressRequest(watch=watch)
     return await state.peers.call(SERVICE, "verify_progress", request, VerifyProgressReply)
+
+
+@router.get("/anchors", response_model_exclude_none=True, openapi_extra=READ)
+async def anchors(state: StateOf, _caller: Auditor) -> AnchorsReply:
+    """Where checkpoints are kept beyond the log's own reach, and how far behind each place is."""
+    return await state.peers.call(SERVICE, "anchors", AnchorsRequest(), AnchorsReply)
 
 
 @router.post("/keys/export", openapi_extra=describes(ExportKeysRequest, scope=KeyScope.ADMIN))

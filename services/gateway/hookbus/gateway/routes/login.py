@@ -1,6 +1,6 @@
 """``/api/v1/session/...``: people log in, stay and go; ``/.well-known/jwks.json``."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
@@ -30,6 +30,8 @@ from hookbus.gateway.clients import client_facts
 from hookbus.gateway.problems import MEDIA_TYPE as MEDIA_TYPE_PROBLEM
 from hookbus.gateway.state import State, state_of
 from hookbus.gateway.tokens import TokenHolder
+
+ReplyT = TypeVar("ReplyT", bound=WireModel)
 
 SERVICE: Final = "session"
 LOGIN_TIMEOUT_S: Final = 20.0
@@ -107,7 +109,7 @@ async def login(
     ask = LoginRequest(
         username=wanted.username, password=wanted.password, totp=wanted.totp, client=client_facts(request)
     )
-    return await _counted(state, address, "login", ask)
+    return await _counted(state, address, "login", ask, TokensReply)
 
 
 @router.post("/api/v1/session/refresh", openapi_extra=describes(RefreshBody) | OPEN)
@@ -117,7 +119,7 @@ async def refresh(
     """A new access token, and the refresh token's successor. A replaced token that comes again ends the session."""
     address = state.authenticator.check_attempts(request)
     ask = RefreshRequest(refresh_token=shown.refresh_token, client=client_facts(request))
-    return await _counted(state, address, "refresh", ask)
+    return await _counted(state, address, "refresh", ask, TokensReply)
 
 
 @router.post("/api/v1/session/logout", openapi_extra=OWN)
@@ -138,7 +140,7 @@ async def password(
         new_password=change.new_password,
         client=client_facts(request),
     )
-    return await _counted(state, address, "password", ask)
+    return await _counted(state, address, "password", ask, TokensReply)
 
 
 @router.post("/api/v1/session/confirm", openapi_extra=describes(ConfirmBody) | OWN)
@@ -149,7 +151,13 @@ async def confirm(
     answer; whoever holds an older one is out."""
     address = state.authenticator.check_attempts(request)
     ask = ConfirmRequest(sid=person.sid, password=proof.password, totp=proof.totp, client=client_facts(request))
-    return await _counted(state, address, "confirm", ask)
+    return await _counted(state, address, "confirm", ask, TokensReply)
+
+
+@router.get("/api/v1/session/account", response_model_exclude_none=True, openapi_extra=OWN)
+async def account(state: StateOf, person: SettledPerson) -> UserView:
+    """The person's own account: role, second factor, sessions."""
+    return await state.peers.call(SERVICE, "account", PersonSessionRequest(sid=person.sid), UserView)
 
 
 @router.post("/api/v1/session/totp", openapi_extra=OWN)
@@ -160,18 +168,22 @@ async def totp_begin(state: StateOf, person: SettledPerson) -> TotpReply:
 
 @router.post("/api/v1/session/totp/confirm", response_model_exclude_none=True, openapi_extra=describes(CodeBody) | OWN)
 async def totp_confirm(
-    state: StateOf, person: SettledPerson, shown: Annotated[CodeBody, Depends(body(CodeBody))]
+    request: Request, state: StateOf, person: SettledPerson, shown: Annotated[CodeBody, Depends(body(CodeBody))]
 ) -> UserView:
     """From now on a login asks for a code."""
-    return await state.peers.call(SERVICE, "totp_confirm", TotpCodeRequest(sid=person.sid, code=shown.code), UserView)
+    address = state.authenticator.check_attempts(request)
+    ask = TotpCodeRequest(sid=person.sid, code=shown.code)
+    return await _counted(state, address, "totp_confirm", ask, UserView)
 
 
 @router.post("/api/v1/session/totp/remove", response_model_exclude_none=True, openapi_extra=describes(CodeBody) | OWN)
 async def totp_remove(
-    state: StateOf, person: SettledPerson, shown: Annotated[CodeBody, Depends(body(CodeBody))]
+    request: Request, state: StateOf, person: SettledPerson, shown: Annotated[CodeBody, Depends(body(CodeBody))]
 ) -> UserView:
     """Logins ask for no code any more."""
-    return await state.peers.call(SERVICE, "totp_remove", TotpCodeRequest(sid=person.sid, code=shown.code), UserView)
+    address = state.authenticator.check_attempts(request)
+    ask = TotpCodeRequest(sid=person.sid, code=shown.code)
+    return await _counted(state, address, "totp_remove", ask, UserView)
 
 
 @router.get("/.well-known/jwks.json")
@@ -180,9 +192,10 @@ async def jwks(state: StateOf) -> JwksReply:
     return await state.authenticator.tokens.keys.document()
 
 
-async def _counted(state: State, address: str, method: str, ask: WireModel) -> TokensReply:
+async def _counted(state: State, address: str, method: str, ask: WireModel, reply: type[ReplyT]) -> ReplyT:
+    """Ask, and count a refusal against the address: guessing has an end."""
     try:
-        return await state.peers.call(SERVICE, method, ask, TokensReply, timeout_s=LOGIN_TIMEOUT_S)
+        return await state.peers.call(SERVICE, method, ask, reply, timeout_s=LOGIN_TIMEOUT_S)
     except ProblemError as error:
         if error.problem.code is ProblemCode.UNAUTHENTICATED:
             state.authenticator.failed(address)

@@ -57,6 +57,7 @@ class Accounts:
         server.method("user_list", UserListRequest, self.list)
         server.method("user_reset", UserRequest, self.reset)
         server.method("user_disable", UserRequest, self.disable)
+        server.method("account", PersonSessionRequest, self.account)
         server.method("password", PasswordRequest, self.password)
         server.method("totp_begin", PersonSessionRequest, self.totp_begin)
         server.method("totp_confirm", TotpCodeRequest, self.totp_confirm)
@@ -176,12 +177,19 @@ class Accounts:
         await parts.bring(*live)
         return self._logins.tokens(session, text, must_change_password=False)
 
+    async def account(self, request: PersonSessionRequest) -> UserView:
+        """The user whose session it is."""
+        return await self._view((await self._owner(request.sid)).username)
+
     async def totp_begin(self, request: PersonSessionRequest) -> TotpReply:
-        """A new TOTP secret, which counts once a first code confirmed it."""
+        """A new TOTP secret, which counts once a first code confirmed it. Refused while one counts already: whoever
+        holds a token alone must not put a device of theirs in its place."""
         owner = await self._owner(request.sid)
         secret = totp.new_secret()
         async with self._parts.begin() as connection:
             user = await _locked(connection, owner.username)
+            if user.totp_secret is not None:
+                raise ProblemError(ProblemCode.CONFLICT, "one-time codes are in use: remove them first, with a code")
             sealed = self._parts.vault.seal(secret, user.username)
             await users.save(connection, replace(user, totp_pending=sealed))
         return TotpReply(secret=secret, uri=totp.uri(secret, owner.username))

@@ -98,6 +98,34 @@ def checkpoint(*, as_json: AsJson = False) -> None:
     output.console().out(note, highlight=False, end="")
 
 
+@app.command()
+def anchors(*, as_json: AsJson = False) -> None:
+    """Where checkpoints are kept beyond the log's own reach; exit code 1 where one of these places is in trouble."""
+    with Api.from_settings() as api:
+        reply = api.get("/api/v1/audit/anchors")
+    found = reply.get("anchors", [])
+    if as_json:
+        output.show_json(reply)
+    elif found:
+        output.show(
+            output.table(
+                "",
+                ("kind", "name", "covers", "behind", "since", "fault"),
+                map(_anchor, found),
+                right=("covers", "behind"),
+            )
+        )
+    else:
+        output.show(output.cell("None is set: a checkpoint is kept on this machine alone."))
+    if any(one.get("fault") for one in found):
+        raise typer.Exit(EXIT_NO)
+
+
+def _anchor(one: JsonObject) -> tuple[object, ...]:
+    moment = output.moment(one.get("fault_at") or one.get("reached_at"))
+    return one.get("kind"), one.get("name"), one.get("size"), one.get("lag_entries"), moment, one.get("fault")
+
+
 def _checkpoint(note: str) -> checkpoints.Checkpoint:
     try:
         return checkpoints.parse_checkpoint(note)

@@ -24,6 +24,16 @@ function add(element, children) {
   }
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element of a picture; `props` are attributes. */
+export function svg(tag, props = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(props)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
 /** What an element holds, anew. */
 export function fill(element, ...children) {
   element.replaceChildren();

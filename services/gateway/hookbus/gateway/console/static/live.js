@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { fill } from "./dom.js";
-import { SignedOut, may, spoilt, token } from "./session.js";
+import { SignedOut, may, token } from "./session.js";
 
 const KEPT_MAX = 300;
 const BEGIN_WITH = 60;
@@ -69,12 +69,13 @@ async function follow(signal) {
       const code = await listenTo(bearer, signal, () => { pause = RETRY_FIRST_MS; });
       if (signal.aborted) return;
       if (code === CLOSE_FORBIDDEN) return state("");
-      if (code === CLOSE_UNAUTHENTICATED) spoilt();
       state("reconnecting");
+      // Over, changed, or to be confirmed: the answer to a request says which, and the page does what it takes.
+      if (code === CLOSE_UNAUTHENTICATED) await get("session/me", {}, { signal });
       await catchUp(signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof SignedOut) return dispatchEvent(new Event("hookbus:signed-out"));
+      if (error instanceof SignedOut) return dispatchEvent(new CustomEvent("hookbus:signed-out", { detail: error.message }));
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
     pause = Math.min(RETRY_MAX_MS, pause * 2);

@@ -11,18 +11,21 @@ import * as audit from "./pages/audit.js";
 import * as budgets from "./pages/budgets.js";
 import * as deadletters from "./pages/deadletters.js";
 import * as health from "./pages/health.js";
+import * as keys from "./pages/keys.js";
 import * as now from "./pages/now.js";
+import * as people from "./pages/people.js";
 import * as security from "./pages/security.js";
 import * as sessions from "./pages/sessions.js";
 import * as signin from "./pages/signin.js";
 import * as traces from "./pages/traces.js";
 
-const PAGES = { "": now, budgets, sessions, audit, security, traces, deadletters, health, account };
+const PAGES = { "": now, budgets, sessions, audit, security, traces, deadletters, people, keys, health, account };
 
 const main = document.getElementById("main");
 const nav = document.getElementById("nav");
 const menu = document.getElementById("menu");
 let leave = null;
+let confirming = false;
 
 function parts() {
   return location.pathname.slice(base().length).split("/").filter(Boolean).map(decodeURIComponent);
@@ -87,8 +90,10 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && nav.classList.contains("open")) { closeMenu(); menu.focus(); }
 });
 document.getElementById("sign-out").addEventListener("click", async () => { await session.signOut(); signedOut(); });
-addEventListener("hookbus:signed-out", () => { session.forget(); signedOut("Your session has ended. Sign in again."); });
+addEventListener("hookbus:signed-out", ({ detail }) => { session.forget(); signedOut(detail || "Your session has ended. Sign in again."); });
 addEventListener("hookbus:confirm", () => {
+  if (confirming) return; // several requests may be told so at once: what is typed into the form stays
+  confirming = true;
   leave?.abort();
   live.stop();
   dress(false);
@@ -112,6 +117,7 @@ function dress(signedIn) {
 }
 
 function signedOut(why) {
+  confirming = false;
   leave?.abort();
   live.stop();
   dress(false);
@@ -120,6 +126,7 @@ function signedOut(why) {
 }
 
 async function signedIn({ focus = true } = {}) {
+  confirming = false;
   fill(main, skeleton());
   await session.learn(get);
   dress(true);
@@ -132,7 +139,8 @@ async function begin() {
   try {
     await signedIn({ focus: false });
   } catch (error) {
-    if (error instanceof session.SignedOut) return signedOut();
+    if (error instanceof session.SignedOut) return signedOut(error.message);
+    if (error.code === "confirm_required") return; // its form is there already
     document.body.className = "out";
     return fill(main, trouble(error, begin));
   }

@@ -34,7 +34,7 @@ export function tableRow(columns, row, props = {}) {
   return h("tr", { role: "row", ...props }, columns.map((column) => {
     const held = column.cell(row);
     const nothing = held === undefined || held === null || held === "";
-    return h("td", { role: "cell", "data-label": column.label, "data-empty": nothing ? "" : null, class: column.num ? "num" : column.tight ? "tight" : "" }, held);
+    return h("td", { role: "cell", "data-label": column.label, "data-empty": nothing ? "" : null, class: column.num ? "num" : column.tight ? "tight" : "" }, Array.isArray(held) ? h("span", {}, held) : held);
   }));
 }
 
@@ -97,7 +97,7 @@ export function loading(load, { height } = {}) {
     try {
       fill(place, await load());
     } catch (error) {
-      if (error instanceof SignedOut) return dispatchEvent(new Event("hookbus:signed-out"));
+      if (error instanceof SignedOut) return dispatchEvent(new CustomEvent("hookbus:signed-out", { detail: error.message }));
       fill(place, trouble(error, run));
     } finally {
       place.removeAttribute("aria-busy");
@@ -129,7 +129,7 @@ export function form(fields, { submit, label, kind = "", classes = "fields", ext
     try {
       await submit(Object.fromEntries(new FormData(made)), made);
     } catch (error) {
-      if (error instanceof SignedOut) dispatchEvent(new Event("hookbus:signed-out"));
+      if (error instanceof SignedOut) dispatchEvent(new CustomEvent("hookbus:signed-out", { detail: error.message }));
       else fill(wrong, h("div", { class: "notice bad", role: "alert" }, explain(error)));
       for (const one of error.fields ?? []) made.elements[one.loc]?.setAttribute?.("aria-invalid", "true");
     } finally {
@@ -143,8 +143,30 @@ export function field(name, label, props = {}, note) {
   return h("label", { class: props.wide ? "wide" : "" }, label, h("input", { name, ...props, wide: null }), note ? h("span", { class: "note" }, note) : null);
 }
 
+/** Several of a few, as boxes to tick; a form's `getAll(name)` has those that are. */
+export function choices(name, label, options, chosen = []) {
+  return h("fieldset", { class: "wide" }, h("legend", {}, label), h("div", { class: "row" }, options.map(([value, text, title]) => h("label", { class: "tick", title }, h("input", { type: "checkbox", name, value, checked: chosen.includes(value) }), text))));
+}
+
 export function choice(name, label, options, chosen) {
   return h("label", {}, label, h("select", { name }, options.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
+}
+
+/** What is shown this once: a key, a one-time password. Goes when it was taken note of. */
+export function secret({ title, text, value }) {
+  const code = h("code", { class: "secret", tabindex: 0 }, value);
+  const copy = h("button", { type: "button", class: "plain", on: { click: async () => {
+    try {
+      await navigator.clipboard.writeText(value);
+      say("Copied.");
+    } catch {
+      getSelection().selectAllChildren(code); // no clipboard over plain HTTP from another machine
+      say("Selected: copy it with the keyboard.");
+    }
+  } } }, "Copy");
+  const place = h("section", { class: "notice good", role: "status" }, h("h3", {}, title), h("p", {}, text), code,
+    h("div", { class: "row" }, copy, h("button", { type: "button", class: "plain", on: { click: () => place.remove() } }, "I have it")));
+  return place;
 }
 
 /** Ask before doing. Resolves with the form's values, or null. */

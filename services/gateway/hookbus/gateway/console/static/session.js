@@ -42,8 +42,9 @@ async function exchange() {
   if (half === null) throw new SignedOut();
   const answer = await post("refresh", { half });
   if (answer.status === 401 || answer.status === 403 || answer.status === 422) {
+    const { code } = await failure(answer);
     forget();
-    throw new SignedOut();
+    throw new SignedOut(code === "confirm_required" ? "This session went on in another browser or network. Sign in again to go on." : "");
   }
   if (!answer.ok) throw await failure(answer);
   return keep(await answer.json());
@@ -66,7 +67,7 @@ export async function signIn(username, password, totp) {
 }
 
 export async function changePassword(current, next) {
-  const answer = await post("password", { current_password: current, new_password: next }, access);
+  const answer = await post("password", { current_password: current, new_password: next }, await token());
   if (!answer.ok) throw await failure(answer);
   keep(await answer.json());
 }
@@ -76,6 +77,20 @@ export async function confirm(password, totp) {
   const answer = await post("confirm", { password, ...(totp ? { totp } : {}) }, await token());
   if (!answer.ok) throw await failure(answer);
   keep(await answer.json());
+}
+
+/** A secret for an authenticator application, with its picture as rows of dark and light. */
+export async function beginSecondFactor() {
+  const answer = await post("totp", {}, await token());
+  if (!answer.ok) throw await failure(answer);
+  return answer.json();
+}
+
+/** `how` is `confirm` or `remove`. A wrong code is answered like a bad token, and must not end the session here. */
+export async function settleSecondFactor(how, code) {
+  const answer = await send(`/api/v1/session/totp/${how}`, { code }, await token());
+  if (!answer.ok) throw await failure(answer);
+  return answer.json();
 }
 
 export async function learn(get) {
@@ -101,9 +116,15 @@ export function onElsewhere(handler) {
   });
 }
 
-function post(name, body, bearer) {
+const post = (name, body, bearer) => send(`/console/session/${name}`, body, bearer);
+
+async function send(path, body, bearer) {
   const headers = { "content-type": "application/json", ...(bearer ? { authorization: `Bearer ${bearer}` } : {}) };
-  return fetch(`/console/session/${name}`, { method: "POST", headers, body: JSON.stringify(body) });
+  try {
+    return await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+  } catch {
+    throw new ApiError(0, { detail: "the gateway cannot be reached", code: "unreachable" });
+  }
 }
 
 /** An answer that is no success, with the words of its problem document. */

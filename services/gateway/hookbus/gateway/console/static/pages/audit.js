@@ -5,6 +5,7 @@ import { fill, h, link, pathOf } from "../dom.js";
 import { checkReceipt, canCheck, parseCheckpoint } from "../merkle.js";
 import { badge, board, card, choice, decision, empty, facts, field, form, loading, page, trouble } from "../parts.js";
 import { count, kindOf, moment, plain, shortMoment, summary, traceOf } from "../words.js";
+import { anchors, newest } from "./checkpoint.js";
 import { paged } from "./sessions.js";
 
 export const TITLE = "Audit";
@@ -28,7 +29,7 @@ export const COLUMNS = [
   { label: "Outcome", cell: (row) => (row.event?.decision ? decision(row.event.decision) : row.event?.data?.status) },
 ];
 
-function search({ query, go }) {
+function search({ query, go, signal }) {
   const wanted = Object.fromEntries(FIELDS.map((name) => [name, query.get(name) ?? ""]));
   const since = query.get("since") ?? "";
   const until = query.get("until") ?? "";
@@ -43,7 +44,7 @@ function search({ query, go }) {
   ], { label: "Search", submit: async (values) => go(`audit?${new URLSearchParams(Object.entries(values).filter(([, value]) => value))}`) });
   const load = (cursor) => get("audit/entries", { ...wanted, since: utc(since), until: utc(until), order: "newest", cursor, limit: PAGE_ITEMS });
   return page(TITLE, "Every event, encrypted and in order. Reading it is itself an entry.",
-    h("div", { class: "columns" }, verification(), state()), card("Search", made),
+    h("div", { class: "columns" }, h("div", { class: "stack" }, verification(), anchors(signal)), newest()), card("Search", made),
     board("Entries, newest first", null, paged("Entries", COLUMNS, load, (reply) => reply.entries,
       () => empty("Nothing found", "No entry matches. A first event by hand:", "hookbus emit notification --agent builder --data '{\"note\":\"hello\"}'"))));
 }
@@ -86,27 +87,6 @@ async function progress(watch, bar, words) {
   bar.max = size;
   bar.value = checked;
   fill(words, `${count(checked)} of ${count(size)} entries`);
-}
-
-function state() {
-  return loading(async () => {
-    let found;
-    try {
-      found = await get("audit/key");
-    } catch (error) {
-      if (error.status === 404) return card("Checkpoint", h("p", { class: "soft" }, "None yet: the log signs one with its first entry."));
-      throw error;
-    }
-    const { origin, signers } = parseCheckpoint(found.note);
-    const witnesses = signers.filter((name) => name !== origin);
-    return card("Newest checkpoint", facts([
-      ["Entries", count(found.size)],
-      ["Root", h("code", { class: "small" }, found.root_hash)],
-      ["Witnesses", witnesses.length ? witnesses.join(", ") : "none has cosigned it"],
-      ["Keys", found.handovers.length ? `handed over ${found.handovers.length} times` : "the first one signs"],
-      ["Pin this key", h("code", { class: "small" }, found.verifier_key)],
-    ]));
-  }, { height: "12rem" });
 }
 
 function entry(id) {

@@ -95,10 +95,17 @@ function inOrder(spans) {
   return found;
 }
 
+/** One step; what is known of it opens below. */
 function row(depth, span, begin, total) {
   const failed = span.status === "error";
-  return h("div", { class: `span ${failed ? "failed" : ""}` },
-    h("div", { class: "name", title: `${span.service}: ${span.name}`, style: { "padding-left": `${Math.min(depth, INDENT_MAX) * 0.75}rem` } }, h("span", { class: "soft" }, `${span.service} `), span.name, failed ? " (error)" : ""),
-    h("div", { class: "lane", "aria-hidden": "true" }, h("i", { style: { left: `${Math.min(99, (100 * (began(span) - begin)) / total)}%`, width: `${Math.max(0.3, (100 * span.duration_us) / total)}%` } })),
-    h("div", { class: "num" }, duration(span.duration_us)));
+  return h("details", { class: `span ${failed ? "failed" : ""}`, "data-service": span.service },
+    h("summary", {},
+      h("span", { class: "name", title: `${span.service}: ${span.name}`, style: { "padding-left": `${Math.min(depth, INDENT_MAX) * 0.75}rem` } }, h("span", { class: "soft" }, `${span.service} `), span.name, failed ? " (error)" : ""),
+      h("span", { class: "lane", "aria-hidden": "true" }, h("i", { style: { left: `${Math.min(99, (100 * (began(span) - begin)) / total)}%`, width: `${Math.max(0.3, (100 * span.duration_us) / total)}%` } })),
+      h("span", { class: "num" }, duration(span.duration_us))),
+    facts([["Kind", span.kind], ["Began", `${duration(began(span) - begin)} after the first step`], ...known(span)]));
+}
+
+function known(span) {
+  return Object.entries(span.attributes ?? {}).sort().map(([name, value]) => [name, h("code", { class: "small" }, typeof value === "string" ? value.trim().replaceAll(/\s+/g, " ") : JSON.stringify(value))]);
 }
