@@ -123,7 +123,7 @@ async def test_poison_is_set_aside_by_every_service_and_its_neighbours_pass(own_
     settings = bus_settings_of(stack, "gateway")
     client = await connect_plain(settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value())
     post(stack, "/api/v1/events", {"kind": "prompt", "agent_id": agent, "data": {"n": 1}})
-    await client.jetstream().publish(f"hooks.prompt.{agent}", b'{"specversion": "1.0", "id": "broken"')
+    await client.jetstream().publish(f"hooks.usage.{agent}", b'{"specversion": "1.0", "id": "broken"')
     post(stack, "/api/v1/events", {"kind": "prompt", "agent_id": agent, "data": {"n": 2}})
     await client.close()
     await eventually(lambda: [one["data"]["n"] for one in events_of(stack, agent)] == [1, 2])

@@ -14,7 +14,7 @@ from hookbus.contracts import subjects
 from hookbus.contracts.events import Kind
 from hookbus.platform.bus import consumer
 from hookbus.platform.bus.consumer import Ack, Delivery, Poison, Retry, Verdict, subscribe_batches
-from hookbus.platform.bus.streams import BUDGET_HOOKS
+from hookbus.platform.bus.streams import SESSION_HOOKS
 
 
 async def _at_least(reader: Client, count: int) -> bool:
@@ -42,8 +42,8 @@ async def test_poison_is_dead_lettered_and_its_neighbours_pass(own_nats_server: 
     agent = unique("agent")
     subject = subjects.hook_subject(Kind.PRE_TASK, agent)
     seen = Seen(lambda delivery: Poison("refused") if delivery.event.id == "bad" else Ack())
-    broker = new_broker(own_nats_server, "budget")
-    subscribe_batches(broker, BUDGET_HOOKS, seen)
+    broker = new_broker(own_nats_server, "session")
+    subscribe_batches(broker, SESSION_HOOKS, seen)
     publisher = await own_nats_server.connect("gateway")
     reader = await own_nats_server.connect("provision")
     async with started(broker):
@@ -58,7 +58,7 @@ async def test_poison_is_dead_lettered_and_its_neighbours_pass(own_nats_server: 
     await publisher.close()
     await reader.close()
     assert seen.ids() == ["first", "bad", "last"]
-    assert letter.subject == "deadletter.budget"
+    assert letter.subject == "deadletter.session"
     assert letter.headers is not None
     assert letter.headers[subjects.HEADER_DEADLETTER_SUBJECT] == subject
     assert letter.headers[subjects.HEADER_DEADLETTER_STREAM] == subjects.STREAM_HOOKS
@@ -77,8 +77,8 @@ async def test_a_failing_handler_loses_nothing(own_nats_server: NatsFixture) -> 
         return [Ack() if delivery.delivered >= 3 else Retry("later", 0.05) for delivery in deliveries]
 
     seen = Seen(lambda _delivery: Ack())
-    broker = new_broker(own_nats_server, "budget")
-    subscribe_batches(broker, BUDGET_HOOKS, fails_once)
+    broker = new_broker(own_nats_server, "session")
+    subscribe_batches(broker, SESSION_HOOKS, fails_once)
     publisher = await own_nats_server.connect("gateway")
     async with started(broker):
         event = hook_event()
@@ -96,8 +96,8 @@ async def test_a_message_that_always_fails_ends_in_the_dead_letters(
     """Deliveries are bounded: after the last one the message is dead-lettered with the reason, not dropped."""
     monkeypatch.setattr(consumer, "DELIVERIES_MAX", 3)
     seen = Seen(lambda _delivery: Retry("never ready", 0.02))
-    broker = new_broker(own_nats_server, "budget")
-    subscribe_batches(broker, BUDGET_HOOKS, seen)
+    broker = new_broker(own_nats_server, "session")
+    subscribe_batches(broker, SESSION_HOOKS, seen)
     publisher = await own_nats_server.connect("gateway")
     reader = await own_nats_server.connect("provision")
     async with started(broker):
@@ -117,14 +117,14 @@ async def test_a_message_that_always_fails_ends_in_the_dead_letters(
 async def test_consumption_goes_on_after_the_server_was_killed(own_nats_server: NatsFixture) -> None:
     """An event stored before a kill -9 of nats-server and one stored after it both arrive."""
     seen = Seen(lambda _delivery: Ack())
-    broker = new_broker(own_nats_server, "budget")
+    broker = new_broker(own_nats_server, "session")
     publisher = await own_nats_server.connect("gateway")
     subject = subjects.hook_subject(Kind.PRE_TASK, "agent")
     await publisher.jetstream().publish(subject, hook_event(event_id="before").to_wire())
     await publisher.close()
     own_nats_server.kill()
     own_nats_server.start()
-    subscribe_batches(broker, BUDGET_HOOKS, seen)
+    subscribe_batches(broker, SESSION_HOOKS, seen)
     async with started(broker):
         await eventually(lambda: seen.ids() == ["before"])
         own_nats_server.kill()

@@ -14,7 +14,7 @@ from hookbus.contracts.events import Event, Kind
 from hookbus.platform.bus import pulling
 from hookbus.platform.bus.consumer import Ack, Delivery, Verdict, batch_loop, subscribe_batches
 from hookbus.platform.bus.publisher import Publisher
-from hookbus.platform.bus.streams import BUDGET_HOOKS
+from hookbus.platform.bus.streams import SESSION_HOOKS
 
 EVENTS = 3_000
 """Three times what one reader may hold."""
@@ -65,8 +65,8 @@ async def test_a_backlog_comes_once_in_order_and_in_full_batches(own_nats_server
     published = events(unique("agent"))
     await publish(own_nats_server, published)
     reader = Reader()
-    broker = new_broker(own_nats_server, "budget")
-    subscribe_batches(broker, BUDGET_HOOKS, reader)
+    broker = new_broker(own_nats_server, "session")
+    subscribe_batches(broker, SESSION_HOOKS, reader)
     async with started(broker):
         await eventually(lambda: reader.deliveries >= EVENTS, WAIT_S)
     assert reader.ids == [event.id for event in published]
@@ -81,15 +81,15 @@ async def test_batches_overlap_where_the_handler_allows_it_and_no_more_are_held_
     await publish(own_nats_server, published)
     reader = Reader()
     reader.go_on.clear()
-    broker = new_broker(own_nats_server, "budget")
+    broker = new_broker(own_nats_server, "session")
     await broker.connect()
-    loop = batch_loop(broker, BUDGET_HOOKS, reader, batches_under_way_max=2)
+    loop = batch_loop(broker, SESSION_HOOKS, reader, batches_under_way_max=2)
     loop.start()
     try:
         await eventually(lambda: reader.under_way == 2, WAIT_S)
         manager = await own_nats_server.connect("provision")
         bound = reader.deliveries + pulling.HELD_MESSAGES_MAX
-        info = await manager.jetstream().consumer_info(subjects.STREAM_HOOKS, "budget")
+        info = await manager.jetstream().consumer_info(subjects.STREAM_HOOKS, "session")
         assert (info.num_ack_pending or 0) <= bound
         reader.go_on.set()
         await eventually(lambda: reader.deliveries >= EVENTS, WAIT_S)
@@ -107,9 +107,9 @@ async def test_a_reader_that_stops_gives_back_what_it_holds(own_nats_server: Nat
     await publish(own_nats_server, published)
     first, second = Reader(), Reader()
     first.go_on.clear()
-    broker = new_broker(own_nats_server, "budget")
+    broker = new_broker(own_nats_server, "session")
     await broker.connect()
-    loop = batch_loop(broker, BUDGET_HOOKS, first)
+    loop = batch_loop(broker, SESSION_HOOKS, first)
     loop.start()
     await eventually(lambda: first.under_way == 1, WAIT_S)
     stopping = asyncio.create_task(loop.stop())
@@ -117,10 +117,10 @@ async def test_a_reader_that_stops_gives_back_what_it_holds(own_nats_server: Nat
     await stopping
     manager = await own_nats_server.connect("provision")
     # Acknowledged by the first reader, or given back to whoever asks next: none is left with it for the ack wait.
-    after = batch_loop(broker, BUDGET_HOOKS, second)
+    after = batch_loop(broker, SESSION_HOOKS, second)
     after.start()
     try:
-        await eventually(lambda: first.deliveries + second.deliveries >= EVENTS, BUDGET_HOOKS.ack_wait_s * 0.8)
+        await eventually(lambda: first.deliveries + second.deliveries >= EVENTS, SESSION_HOOKS.ack_wait_s * 0.8)
     finally:
         await after.stop()
         await manager.close()
@@ -130,16 +130,16 @@ async def test_a_reader_that_stops_gives_back_what_it_holds(own_nats_server: Nat
 
 async def test_a_durable_that_was_deleted_is_read_again_once_it_is_back(own_nats_server: NatsFixture) -> None:
     reader = Reader()
-    broker = new_broker(own_nats_server, "budget")
-    subscribe_batches(broker, BUDGET_HOOKS, reader)
+    broker = new_broker(own_nats_server, "session")
+    subscribe_batches(broker, SESSION_HOOKS, reader)
     manager = await own_nats_server.connect("provision")
     stream = manager.jetstream()
     async with started(broker):
         before = events(unique("agent"), 10)
         await publish(own_nats_server, before)
         await eventually(lambda: reader.deliveries >= 10, WAIT_S)
-        config: ConsumerConfig = (await stream.consumer_info(subjects.STREAM_HOOKS, "budget")).config
-        await stream.delete_consumer(subjects.STREAM_HOOKS, "budget")
+        config: ConsumerConfig = (await stream.consumer_info(subjects.STREAM_HOOKS, "session")).config
+        await stream.delete_consumer(subjects.STREAM_HOOKS, "session")
         config.deliver_policy = None
         await stream.add_consumer(subjects.STREAM_HOOKS, config)
         after = events(unique("agent"), 10)
@@ -151,8 +151,8 @@ async def test_a_durable_that_was_deleted_is_read_again_once_it_is_back(own_nats
 async def test_reading_goes_on_after_the_server_was_killed(own_nats_server: NatsFixture) -> None:
     """A request that died with the server is asked again; what was stored comes, once its publisher was told so."""
     reader = Reader()
-    broker = new_broker(own_nats_server, "budget")
-    subscribe_batches(broker, BUDGET_HOOKS, reader)
+    broker = new_broker(own_nats_server, "session")
+    subscribe_batches(broker, SESSION_HOOKS, reader)
     async with started(broker):
         await publish(own_nats_server, events(unique("agent"), 10))
         await eventually(lambda: reader.deliveries >= 10, WAIT_S)

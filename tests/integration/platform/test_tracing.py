@@ -20,7 +20,7 @@ from hookbus.contracts import subjects
 from hookbus.contracts.events import Kind
 from hookbus.platform import telemetry
 from hookbus.platform.bus.consumer import Ack, Delivery, Verdict, subscribe_batches
-from hookbus.platform.bus.streams import BUDGET_HOOKS
+from hookbus.platform.bus.streams import SESSION_HOOKS
 from hookbus.platform.database.engine import Database
 from hookbus.platform.settings import DatabaseSettings
 
@@ -61,8 +61,8 @@ async def test_each_event_of_a_batch_continues_its_own_trace(own_nats_server: Na
             headers={subjects.HEADER_TRACEPARENT: f"00-{trace_id}-b7ad6b7169203331-01"},
         )
     await publisher.close()
-    broker = new_broker(own_nats_server, "budget")
-    subscribe_batches(broker, BUDGET_HOOKS, handle)
+    broker = new_broker(own_nats_server, "session")
+    subscribe_batches(broker, SESSION_HOOKS, handle)
     async with started(broker):
         await eventually(lambda: len(handled) == len(TRACE_IDS))
 
@@ -83,13 +83,13 @@ async def test_statements_are_spans_of_the_trace_that_runs_them(postgres_server:
     exporter = recording()
     settings = DatabaseSettings.model_validate(
         {
-            "nats_user": "budget",
+            "nats_user": "session",
             "nats_password": "unused",
             "http_port": 0,
-            "database_url": postgres_server.database_url("budget"),
+            "database_url": postgres_server.database_url("session"),
         }
     )
-    database = Database("budget", settings)
+    database = Database("session", settings)
     with telemetry.span("handler"):
         async with database.begin() as connection:
             await connection.execute(text("SELECT CAST(:value AS text)"), {"value": "private"})

@@ -40,6 +40,11 @@ def hook_subject(kind: Kind, agent_id: str) -> str:
     return f"hooks.{kind}.{agent_id}"
 
 
+def hook_subjects(kind: Kind) -> str:
+    """What matches the hook events of one kind, of any agent."""
+    return f"hooks.{kind}.*"
+
+
 def security_subject(code: str) -> str:
     """Where a security event is published: ``security.<code>``."""
     return f"security.{code}"

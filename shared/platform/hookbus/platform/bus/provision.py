@@ -80,7 +80,7 @@ async def _provision_consumer(jetstream: JetStreamContext, spec: ConsumerSpec) -
             ack_wait=spec.ack_wait_s,
             max_deliver=UNLIMITED,
             max_ack_pending=spec.ack_pending_max,
-            filter_subject=spec.filter_subject,
+            filter_subjects=list(spec.filter_subjects),
         ),
     )
 

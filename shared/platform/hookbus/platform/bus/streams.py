@@ -6,6 +6,7 @@ from typing import Final
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
 from hookbus.contracts import limits, subjects
+from hookbus.contracts.events import Kind
 
 MESSAGE_BYTES_MAX: Final = limits.EVENT_BYTES_MAX + 64 * 1024
 """An event and its headers."""
@@ -54,7 +55,7 @@ class ConsumerSpec:
 
     stream: str
     service: str
-    filter_subject: str
+    filter_subjects: tuple[str, ...]
     ack_wait_s: float = ACK_WAIT_S
     ack_pending_max: int = ACK_PENDING_MAX
 
@@ -81,11 +82,14 @@ STREAMS: Final = (
     ),
 )
 
-BUDGET_HOOKS: Final = ConsumerSpec(subjects.STREAM_HOOKS, "budget", subjects.SUBJECTS_HOOKS)
-SESSION_HOOKS: Final = ConsumerSpec(subjects.STREAM_HOOKS, "session", subjects.SUBJECTS_HOOKS)
-SESSION_SECURITY: Final = ConsumerSpec(subjects.STREAM_SECURITY, "session", subjects.SUBJECTS_SECURITY)
-AUDIT_HOOKS: Final = ConsumerSpec(subjects.STREAM_HOOKS, "audit", subjects.SUBJECTS_HOOKS)
-AUDIT_SECURITY: Final = ConsumerSpec(subjects.STREAM_SECURITY, "audit", subjects.SUBJECTS_SECURITY)
+BUDGET_HOOKS: Final = ConsumerSpec(
+    subjects.STREAM_HOOKS, "budget", (subjects.hook_subjects(Kind.POST_TASK), subjects.hook_subjects(Kind.USAGE))
+)
+"""What reports spending. A pre-task's estimate reaches the ledger by request, before the event is stored."""
+SESSION_HOOKS: Final = ConsumerSpec(subjects.STREAM_HOOKS, "session", (subjects.SUBJECTS_HOOKS,))
+SESSION_SECURITY: Final = ConsumerSpec(subjects.STREAM_SECURITY, "session", (subjects.SUBJECTS_SECURITY,))
+AUDIT_HOOKS: Final = ConsumerSpec(subjects.STREAM_HOOKS, "audit", (subjects.SUBJECTS_HOOKS,))
+AUDIT_SECURITY: Final = ConsumerSpec(subjects.STREAM_SECURITY, "audit", (subjects.SUBJECTS_SECURITY,))
 
 CONSUMERS: Final = (BUDGET_HOOKS, SESSION_HOOKS, SESSION_SECURITY, AUDIT_HOOKS, AUDIT_SECURITY)
 
