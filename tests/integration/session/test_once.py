@@ -24,6 +24,7 @@ from hookbus.session.domain.risk import Baseline
 from hookbus.session.domain.sessions import Session
 from hookbus.session.forgetting import Forgetting
 from hookbus.session.handlers import EventHandlers
+from hookbus.session.repository import DriverConnection, moving
 from hookbus.session.repository import sessions as session_rows
 
 EVENTS = 200
@@ -100,14 +101,22 @@ async def test_an_event_that_cannot_be_stored_is_buried_alone(
     """A value that only the database refuses: the batch is split, the one is poison, the others count."""
     session = unique("s")
     good, bad = hook_event(session=session), hook_event(session=session, event_id=unique("refused"))
-    real = session_rows.count_once
+    real, real_moving = session_rows.count_once, moving.move_on
 
     async def refuse(connection: AsyncConnection, stream: str, new: Mapping[str, datetime]) -> frozenset[str]:
         if bad.id in new:
             await connection.execute(text("SELECT 1/0"))
         return await real(connection, stream, new)
 
+    async def refuse_moving(
+        connection: DriverConnection, stream: str, new: Mapping[str, datetime], sessions: Sequence[Session]
+    ) -> None:
+        if bad.id in new:
+            await connection.execute("SELECT 1/0")
+        await real_moving(connection, stream, new, sessions)
+
     monkeypatch.setattr(handlers.session_rows, "count_once", refuse)
+    monkeypatch.setattr(moving, "move_on", refuse_moving)
     verdicts = await events.hooks(deliveries([good, bad, hook_event(session=session)]))
     assert [type(verdict) for verdict in verdicts] == [Ack, Poison, Ack]
     assert (await stored(database, session)).events == 2

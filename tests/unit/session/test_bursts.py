@@ -89,6 +89,18 @@ def test_events_and_tokens_that_burst_are_evidence_in_words() -> None:
     assert "600000 new tokens in a minute, 5 so far" in found[SignalCode.BUDGET_BURN].words
 
 
+def test_a_burst_that_grows_changes_the_evidence_by_steps() -> None:
+    """From just beyond a burst to its worst each event adds to it, and seven times it is other evidence at most."""
+    session = after(None, *(seen(minute(number)) for number in range(6)))
+    changes = 0
+    for _ in range(EVENTS_PER_WINDOW_MIN * 8):
+        before, session = session, after(session, seen(minute(7)))
+        changes += risk.moved(before.signals, session.signals)
+    assert 2 <= changes <= 7
+    (signal,) = risk.standing(session.signals)
+    assert signal.weight == pace.WEIGHT_MAX
+
+
 def test_a_session_on_two_hosts_at_once_is_seen_and_one_that_moves_is_not() -> None:
     moves = Spread()
     for number, host in enumerate(("a", "b", "c", "d")):

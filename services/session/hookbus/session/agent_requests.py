@@ -12,7 +12,7 @@ from hookbus.contracts.agents import (
     ObjectionsReply,
     ObjectionsRequest,
 )
-from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.platform.database.engine import Database
 from hookbus.session.domain import cursor
 from hookbus.session.handlers import utc_now
@@ -31,7 +31,7 @@ class AgentRequests:
         # Single reads need no transaction, which saves two round trips.
         self._reading = database.engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    def register(self, server: RpcServer) -> None:
+    def register(self, server: DirectRpcServer) -> None:
         """Answer every method. Call before the broker starts."""
         server.method("notes", NotesRequest, self.notes)
         server.method("objections", ObjectionsRequest, self.objections)

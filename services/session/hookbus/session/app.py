@@ -4,7 +4,7 @@ from hookbus.platform.bus.checks import bus_check, consumer_check
 from hookbus.platform.bus.connection import create_broker
 from hookbus.platform.bus.consumer import subscribe_batches
 from hookbus.platform.bus.publisher import Publisher
-from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.platform.bus.streams import SESSION_HOOKS, SESSION_SECURITY
 from hookbus.platform.database.engine import Database
 from hookbus.platform.health import Check
@@ -58,7 +58,7 @@ def build(settings: SessionSettings) -> Service:
     logins = Logins(parts)
     presence = Presence(parts, logins)
     accounts = _accounts(parts, logins, settings)
-    server = RpcServer(broker, SERVICE)
+    server = DirectRpcServer(broker, SERVICE)
     Requests(
         database, key_sync, reader, wake=relay.wake, logins=logins, presence=presence, thresholds=settings.thresholds
     ).register(server)
@@ -76,7 +76,8 @@ def build(settings: SessionSettings) -> Service:
             consumer_check(broker, SESSION_SECURITY),
             Check("postgres", database.ping),
         ),
-        on_stop=(database.close, reader.close),
+        on_start=(server.start,),
+        on_stop=(database.close, reader.close, events.close),
         tasks=(
             relay.publish_forever,
             relay.sync_keys_forever,

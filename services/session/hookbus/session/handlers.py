@@ -18,6 +18,7 @@ from hookbus.session.domain.observe import Reading, UnreadablePayloadError, read
 from hookbus.session.domain.risk import DEFAULT_THRESHOLDS, Thresholds, in_words, moved
 from hookbus.session.domain.sessions import Observation, Session
 from hookbus.session.domain.terminals import Output, Terminal, TerminalChange
+from hookbus.session.recall import Recall
 from hookbus.session.repository import agent_records, assessments
 from hookbus.session.repository import sessions as session_rows
 from hookbus.session.repository import terminals as terminal_rows
@@ -33,7 +34,7 @@ def utc_now() -> datetime:
 
 
 class EventHandlers:
-    """Batch handlers of this service's two durable consumers.
+    """Batch handlers of this service's two durable consumers. Close them at the end.
 
     ``wake`` is called after a commit that queued security events.
     """
@@ -47,9 +48,14 @@ class EventHandlers:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
+        self._recall = Recall(database, thresholds)
         self._thresholds = thresholds
         self._wake = wake
         self._now = now
+
+    async def close(self) -> None:
+        """Give back what is kept of the pool."""
+        await self._recall.close()
 
     async def hooks(self, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
         """Hook events: the life of sessions and terminals."""
@@ -86,7 +92,6 @@ class EventHandlers:
             log.warning("batch split", stream=stream, events=len(readings), error=type(error).__name__)
             for index, reading in readings.items():
                 verdicts[index] = await self._store_alone(stream, reading)
-        self._wake()
         return verdicts
 
     async def _store_alone(self, stream: str, reading: Reading) -> Verdict:
@@ -99,21 +104,32 @@ class EventHandlers:
         return Ack()
 
     async def _store(self, stream: str, readings: Sequence[Reading]) -> None:
+        # An id may come twice in one batch, too: the first reading of it is the one that counts.
+        once = {reading.event_id: reading for reading in reversed(readings)}
+        rest = await self._recall.move_on(stream, list(reversed(once.values())))
+        if rest:
+            await self._store_locked(stream, rest)
+
+    async def _store_locked(self, stream: str, readings: Sequence[Reading]) -> None:
         async with self._database.begin() as connection:
             fresh = await session_rows.count_once(connection, stream, {r.event_id: r.kept_until for r in readings})
-            # An id may come twice in one batch, too: the first reading of it is the one that counts.
-            once = {reading.event_id: reading for reading in reversed(readings) if reading.event_id in fresh}
-            new = list(reversed(once.values()))
-            await self._observe(connection, [r.session for r in new if r.session is not None])
+            new = [reading for reading in readings if reading.event_id in fresh]
+            after, told = await self._observe(connection, [r.session for r in new if r.session is not None])
             await _keep_terminals(connection, [r.terminal for r in new if r.terminal is not None])
             if notes := [r.note for r in new if r.note is not None]:
                 await agent_records.add_notes(connection, notes)
             if objections := [r.objection for r in new if r.objection is not None]:
                 await agent_records.add_objections(connection, objections)
+        self._recall.learn(after)
+        if told:
+            self._wake()
 
-    async def _observe(self, connection: AsyncConnection, observations: Sequence[Observation]) -> None:
+    async def _observe(
+        self, connection: AsyncConnection, observations: Sequence[Observation]
+    ) -> tuple[Sequence[Session], bool]:
+        """The sessions as stored, and whether a security event was queued."""
         if not observations:
-            return
+            return (), False
         openings = {seen.session_id: sessions.opened(seen) for seen in reversed(observations)}
         await session_rows.open_absent(connection, openings.values())
         before = await session_rows.lock(connection, openings)
@@ -121,14 +137,15 @@ class EventHandlers:
         limits = self._thresholds
         folded = _fold(before, observations).items()
         after = {name: sessions.judged(session, at=now, thresholds=limits) for name, session in folded}
-        await session_rows.save(connection, after.values())
-        for session in after.values():
-            await self._tell(connection, before[session.id], session, now)
+        stored = await session_rows.save(connection, after.values())
+        told = [await self._tell(connection, before[session.id], session, now) for session in after.values()]
+        return stored, any(told)
 
-    async def _tell(self, connection: AsyncConnection, before: Session, session: Session, now: datetime) -> None:
-        """Store and announce what an event did to a session's risk."""
+    async def _tell(self, connection: AsyncConnection, before: Session, session: Session, now: datetime) -> bool:
+        """Store and announce what an event did to a session's risk; whether it did anything."""
         level = self._thresholds.level(session.risk)
-        if moved(before.signals, session.signals):
+        is_other = moved(before.signals, session.signals)
+        if is_other:
             await assessments.add(
                 connection,
                 session_id=session.id,
@@ -153,6 +170,7 @@ class EventHandlers:
                 reason=in_words(session.signals),
                 at=now,
             )
+        return is_other or bool(codes)
 
 
 def _fold(before: dict[str, Session], observations: Iterable[Observation]) -> dict[str, Session]:

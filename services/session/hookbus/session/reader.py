@@ -1,27 +1,28 @@
 """Sessions read for decisions: calls that wait together are one statement, on a connection kept for it.
 
-Every decision asks, so this is the hottest read of the service. A pooled connection is probed at each checkout, which
-costs three round trips; this one is not: where it turns out to be broken, it is replaced and the read repeated once. A
-read that has begun serves only the calls that came before it, so a kill that was answered is always seen.
+Every decision asks, so this is the hottest read of the service. Where the connection turns out to be broken, the read
+is repeated once on another. A read that has begun serves only the calls that came before it, so a kill that was
+answered is always seen.
 """
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from opentelemetry.trace import SpanKind
 
+from hookbus.platform import telemetry
 from hookbus.platform.database.engine import Database, is_transient
 from hookbus.session.domain.sessions import Session
-from hookbus.session.repository import sessions as session_rows
+from hookbus.session.kept import KeptConnection
+from hookbus.session.repository import moving
 
 READ_SESSIONS_MAX: Final = 256
 """In one statement; as many calls as the bus hands over at once."""
 READ_TIMEOUT_S: Final = 1.5
 """Below the time a caller waits, so that it hears what is wrong."""
 ATTEMPTS_MAX: Final = 2
+SPAN_ATTRIBUTES: Final = {"db.system.name": "postgresql", "db.operation.name": "SELECT"}
 
 _Waiting = tuple[str, asyncio.Future[Session | None]]
 
@@ -30,8 +31,7 @@ class SessionReader:
     """Reads sessions with their evidence, outside any transaction. For use in one event loop; close it at the end."""
 
     def __init__(self, database: Database) -> None:
-        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._connection: AsyncConnection | None = None
+        self._kept = KeptConnection(database)
         self._waiting: list[_Waiting] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -39,7 +39,7 @@ class SessionReader:
         """The session, or None where there is none.
 
         Raises:
-            SQLAlchemyError, OSError, TimeoutError: the database is away.
+            Exception: one of :data:`hookbus.session.kept.ERRORS`: the database is away.
         """
         future: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((session_id, future))
@@ -51,7 +51,7 @@ class SessionReader:
         """Give the connection back."""
         if self._running is not None:
             await self._running
-        await self._drop()
+        await self._kept.close()
 
     async def _run(self) -> None:
         while self._waiting:
@@ -70,22 +70,10 @@ class SessionReader:
     async def _fetch(self, ids: Sequence[str]) -> dict[str, Session]:
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                async with asyncio.timeout(READ_TIMEOUT_S):
-                    if self._connection is None:
-                        self._connection = await self._engine.connect()
-                    return await session_rows.read(self._connection, ids)
+                async with asyncio.timeout(READ_TIMEOUT_S), self._kept.use() as connection:
+                    with telemetry.span("read sessions", kind=SpanKind.CLIENT, attributes=SPAN_ATTRIBUTES):
+                        return await moving.read(connection, ids)
             except Exception as error:
-                await self._drop()
                 if attempt == ATTEMPTS_MAX or isinstance(error, TimeoutError) or not is_transient(error):
                     raise
         raise AssertionError("the last attempt returns or raises")
-
-    async def _drop(self) -> None:
-        """Forget the connection; a broken one is not given to anybody else."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        with suppress(SQLAlchemyError, OSError, TimeoutError):
-            await connection.invalidate()
-        with suppress(SQLAlchemyError, OSError, TimeoutError):
-            await connection.close()

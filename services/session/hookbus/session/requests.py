@@ -27,7 +27,7 @@ from hookbus.contracts.session import (
     SessionView,
 )
 from hookbus.platform import telemetry
-from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.platform.database.engine import Database, is_transient
 from hookbus.session import metrics, security_events
 from hookbus.session.domain import cursor, keys, people, risk, sessions
@@ -35,6 +35,7 @@ from hookbus.session.domain.keys import RandomBytes
 from hookbus.session.domain.risk import DEFAULT_THRESHOLDS, Thresholds
 from hookbus.session.domain.sessions import Session
 from hookbus.session.handlers import utc_now
+from hookbus.session.kept import ERRORS as DATABASE_ERRORS
 from hookbus.session.key_bucket import KeySync
 from hookbus.session.people.logins import Logins
 from hookbus.session.people.presence import Presence
@@ -76,7 +77,7 @@ class Requests:
         self._now = now
         self._random_bytes = random_bytes
 
-    def register(self, server: RpcServer) -> None:
+    def register(self, server: DirectRpcServer) -> None:
         """Answer every method. Call before the broker starts."""
         server.method("assess", AssessRequest, self.assess)
         server.method("list", SessionListRequest, self.list)
@@ -246,7 +247,7 @@ class Requests:
     async def _read(self, session_id: str) -> Session | None:
         try:
             return await self._reader.read(session_id)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             raise away(error) from error
 
     async def _change(

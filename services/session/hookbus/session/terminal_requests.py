@@ -10,7 +10,7 @@ from hookbus.contracts.terminals import (
     TerminalReply,
     TerminalRequest,
 )
-from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.platform.database.engine import Database
 from hookbus.session.repository import terminals as terminal_rows
 from hookbus.session.requests import away
@@ -23,7 +23,7 @@ class TerminalRequests:
         # Single reads need no transaction, which saves two round trips.
         self._reading = database.engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    def register(self, server: RpcServer) -> None:
+    def register(self, server: DirectRpcServer) -> None:
         """Answer every method. Call before the broker starts."""
         server.method("terminal_list", TerminalListRequest, self.terminal_list)
         server.method("terminal", TerminalRequest, self.terminal)

@@ -46,6 +46,11 @@ class Reading:
         """True where there is nothing to store."""
         return not any((self.session, self.terminal, self.note, self.objection))
 
+    @property
+    def concerns_session_alone(self) -> bool:
+        """True where nothing but a session is to be stored."""
+        return self.session is not None and self.terminal is None and self.note is None and self.objection is None
+
 
 def read_hook(event: Event, now: datetime) -> Reading:
     """Read a hook event. ``now`` bounds its time: a clock that runs ahead must not keep a session alive for ever.

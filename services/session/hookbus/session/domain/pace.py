@@ -18,6 +18,9 @@ BURST_FACTOR: Final = 8.0
 """So many times its own mean is a burst."""
 WEIGHT_DOUBLING: Final = 0.6
 WEIGHT_MAX: Final = 1.2
+WEIGHT_STEPS: Final = 10
+"""Of one. Between two steps a burst that grows is the same evidence: each change of evidence is stored, announced and
+logged, and a burst grows with each of its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +68,6 @@ NOTHING_COUNTED: Final = Pace()
 
 
 def weight(over: float) -> float:
-    """Grows with the logarithm of how far beyond a burst it is: just beyond it 0.6, three times and more 1.2."""
-    return min(WEIGHT_MAX, WEIGHT_DOUBLING * math.log2(1.0 + over))
+    """Grows by steps with the logarithm of how far beyond a burst it is: just beyond it 0.6, three times and more 1.2."""
+    grown = WEIGHT_DOUBLING * math.log2(1.0 + over)
+    return min(WEIGHT_MAX, math.floor(grown * WEIGHT_STEPS) / WEIGHT_STEPS)

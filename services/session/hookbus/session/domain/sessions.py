@@ -56,6 +56,8 @@ class Session:
     kill_reason: str | None = None
     bursts: Bursts = CALM
     signals: tuple[Signal, ...] = ()
+    version: int = 0
+    """How often it was changed as stored."""
 
     @property
     def state(self) -> SessionState:
@@ -124,6 +126,11 @@ def observed(session: Session, seen: Observation) -> Session:
         signals=signals,
         risk=risk.score(signals),
     )
+
+
+def only_moved(before: Session, after: Session, thresholds: Thresholds) -> bool:
+    """Whether nothing but the session's times, counts and baseline changed: there is nothing to weigh or to tell."""
+    return after.signals == before.signals and (after.killed_at is not None or after.risk < thresholds.kill)
 
 
 def killed(session: Session, *, by: str, reason: str, at: datetime) -> Session:

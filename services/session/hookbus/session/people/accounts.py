@@ -25,7 +25,7 @@ from hookbus.contracts.people import (
     UserView,
 )
 from hookbus.contracts.problems import ProblemCode, ProblemError
-from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.session import security_events
 from hookbus.session.domain import passwords, people, risk
 from hookbus.session.domain.people import User
@@ -50,7 +50,7 @@ class Accounts:
         """Ask a range service, too, before a password is taken."""
         self._breach_check = breach_check
 
-    def register(self, server: RpcServer) -> None:
+    def register(self, server: DirectRpcServer) -> None:
         """Answer the methods. Call before the broker starts."""
         server.method("user_bootstrap", BootstrapRequest, self.bootstrap)
         server.method("user_create", UserCreateRequest, self.create)

@@ -18,7 +18,7 @@ from hookbus.contracts.people import (
     TokensReply,
 )
 from hookbus.contracts.problems import FieldError, ProblemCode, ProblemError
-from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.session import security_events
 from hookbus.session.domain import people, person_risk, refresh, risk
 from hookbus.session.domain.people import NOBODY, PersonSession, SessionOfUser, User
@@ -52,7 +52,7 @@ class Logins:
         self._parts = parts
         self._refreshing = asyncio.Semaphore(REFRESHES_CONCURRENT_MAX)
 
-    def register(self, server: RpcServer) -> None:
+    def register(self, server: DirectRpcServer) -> None:
         """Answer the methods. Call before the broker starts."""
         server.method("login", LoginRequest, self.login)
         server.method("refresh", RefreshRequest, self.refresh)

@@ -11,7 +11,7 @@ from hookbus.contracts.people import (
 )
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import SessionView
-from hookbus.platform.bus.rpc import RpcServer
+from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.session import security_events
 from hookbus.session.people.logins import Logins, no_session, reissued
 from hookbus.session.people.parts import Parts
@@ -25,7 +25,7 @@ class Presence:
         self._parts = parts
         self._logins = logins
 
-    def register(self, server: RpcServer) -> None:
+    def register(self, server: DirectRpcServer) -> None:
         """Answer the methods. Call before the broker starts."""
         server.method("person_seen", PersonSeenRequest, self.seen)
         server.method("confirm", ConfirmRequest, self.confirm)

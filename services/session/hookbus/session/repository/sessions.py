@@ -2,29 +2,32 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hookbus.contracts.session import SessionState
 from hookbus.session.domain.burst import Bursts
 from hookbus.session.domain.risk import Baseline, Signal, SignalCode
 from hookbus.session.domain.sessions import Session
+from hookbus.session.repository import Row
 
 _COLUMNS: Final = """
     s.id, s.agent_id, s.project, s.risk, s.baseline_host, s.baseline_user, s.baseline_agent_version, s.opened_at,
     s.last_seen_at, s.events, s.active_at, s.ended_at, s.killed_at, s.killed_by, s.kill_reason,
-    s.baseline_network, s.pace
+    s.baseline_network, s.pace, s.version
 """
 
-_READ: Final = text(f"""
+READ: Final = f"""
     SELECT {_COLUMNS}, a.code, a.key, a.weight, a.evidence, a.words, a.occurrences, a.seen_at, a.cleared_at
     FROM session.sessions s LEFT JOIN session.assessments a ON a.session_id = s.id
     WHERE s.id = ANY(CAST(:ids AS text[])) ORDER BY s.id
-""")  # noqa: S608 - a constant list of columns
+"""  # noqa: S608 - a constant list of columns
+_READ: Final = text(READ)
 
 _LOCK: Final = text("SELECT id FROM session.sessions WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR UPDATE")
 
@@ -50,16 +53,16 @@ _OPEN: Final = text("""
 _SAVE: Final = text("""
     UPDATE session.sessions s SET
         project = new.project, risk = new.risk, baseline_host = new.host, baseline_user = new.usr,
-        baseline_agent_version = new.version, last_seen_at = new.last_seen_at, events = new.events,
+        baseline_agent_version = new.agent_version, last_seen_at = new.last_seen_at, events = new.events,
         active_at = new.active_at, ended_at = new.ended_at, killed_at = new.killed_at, killed_by = new.killed_by,
-        kill_reason = new.kill_reason, baseline_network = new.network, pace = new.pace
+        kill_reason = new.kill_reason, baseline_network = new.network, pace = new.pace, version = s.version + 1
     FROM unnest(
         CAST(:ids AS text[]), CAST(:projects AS text[]), CAST(:risks AS float8[]), CAST(:hosts AS text[]),
         CAST(:users AS text[]), CAST(:versions AS text[]), CAST(:seen AS timestamptz[]), CAST(:events AS bigint[]),
         CAST(:active AS timestamptz[]), CAST(:ended AS timestamptz[]), CAST(:killed AS timestamptz[]),
         CAST(:killers AS text[]), CAST(:reasons AS text[]), CAST(:networks AS text[]), CAST(:paces AS jsonb[])
-    ) AS new (id, project, risk, host, usr, version, last_seen_at, events, active_at, ended_at, killed_at, killed_by,
-              kill_reason, network, pace)
+    ) AS new (id, project, risk, host, usr, agent_version, last_seen_at, events, active_at, ended_at, killed_at,
+              killed_by, kill_reason, network, pace)
     WHERE s.id = new.id
 """)
 
@@ -103,7 +106,11 @@ async def forget_counted(connection: AsyncConnection, *, now: datetime, items_ma
 
 async def read(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Session]:
     """The sessions that exist, with their evidence, in one statement."""
-    rows = (await connection.execute(_READ, {"ids": list(ids)})).mappings().all()
+    return found_in((await connection.execute(_READ, {"ids": list(ids)})).mappings())
+
+
+def found_in(rows: Iterable[Row]) -> dict[str, Session]:
+    """Sessions with their evidence, from the rows of :data:`READ`."""
     found: dict[str, Session] = {}
     for session_id, group in groupby(rows, key=lambda row: str(row["id"])):
         members = list(group)
@@ -138,11 +145,11 @@ async def open_absent(connection: AsyncConnection, sessions: Iterable[Session]) 
         )
 
 
-async def save(connection: AsyncConnection, sessions: Iterable[Session]) -> None:
-    """Write locked sessions back with their evidence."""
+async def save(connection: AsyncConnection, sessions: Iterable[Session]) -> Sequence[Session]:
+    """Write locked sessions back with their evidence; returns them with the version they have now."""
     changed = list(sessions)
     if not changed:
-        return
+        return ()
     await connection.execute(
         _SAVE,
         {
@@ -179,6 +186,7 @@ async def save(connection: AsyncConnection, sessions: Iterable[Session]) -> None
                 "cleared": [s.cleared_at for _, s in signals],
             },
         )
+    return [replace(session, version=session.version + 1) for session in changed]
 
 
 async def page(
@@ -203,7 +211,7 @@ async def page(
     return [_session(row, ()) for row in rows]
 
 
-def _session(row: RowMapping, signals: tuple[Signal, ...]) -> Session:
+def _session(row: Row, signals: tuple[Signal, ...]) -> Session:
     return Session(
         id=row["id"],
         agent_id=row["agent_id"],
@@ -222,10 +230,11 @@ def _session(row: RowMapping, signals: tuple[Signal, ...]) -> Session:
         kill_reason=row["kill_reason"],
         bursts=Bursts.read(row["pace"]),
         signals=signals,
+        version=row["version"],
     )
 
 
-def signal_of(row: RowMapping) -> Signal:
+def signal_of(row: Row) -> Signal:
     """A row of signals, of an agent's session or a person's."""
     return Signal(
         code=SignalCode(row["code"]),

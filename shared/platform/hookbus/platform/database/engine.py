@@ -116,7 +116,7 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later: the server is away, busy or shedding this transaction."""
     if isinstance(error, (OSError, TimeoutError, PoolTimeoutError, asyncpg.InterfaceError, InterfaceError)):
         return True
-    if isinstance(error, OperationalError):
+    if isinstance(error, (OperationalError, asyncpg.PostgresConnectionError)):
         return True
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or _sqlstate(error.orig) in TRANSIENT_SQLSTATES
