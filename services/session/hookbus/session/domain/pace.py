@@ -68,6 +68,6 @@ NOTHING_COUNTED: Final = Pace()
 
 
 def weight(over: float) -> float:
-    """Grows by steps with the logarithm of how far beyond a burst it is: just beyond it 0.6, three times and more 1.2."""
+    """Grows by steps with the logarithm of how far beyond a burst it is: just beyond 0.6, three times and more 1.2."""
     grown = WEIGHT_DOUBLING * math.log2(1.0 + over)
     return min(WEIGHT_MAX, math.floor(grown * WEIGHT_STEPS) / WEIGHT_STEPS)
