@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hookbus_command import Command
+from support.hookbus_command import COMMAND, Command
 from support.scripted_gateway import Request, Response, Script, ScriptedGateway, decision, problem
 
 from hookbus.contracts.events import ShortEvent
@@ -382,3 +382,28 @@ def test_a_hook_killed_before_its_answer_leaves_nothing_half_done(hookbus: Comma
             assert pipe is not None
             pipe.close()
     assert hookbus.spool()["waiting_events"] == 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "kind", "exit_code"),
+    [("claude-code", "deny", 2), ("cursor", "deny", 2), ("cursor", "allow", 1), ("generic", "ask", 2)],
+)
+def test_only_an_objection_blocks_where_nobody_reads_the_answer(
+    hookbus: Command, agent: str, kind: str, exit_code: int
+) -> None:
+    payload = {**PRE, "hook_event_name": "preToolUse", "kind": "pre-task"} if agent != "claude-code" else PRE
+    with ScriptedGateway() as gateway:
+        gateway.script = verdict(kind)
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"exec {COMMAND} hook {agent} >&-"],
+            input=json.dumps(payload).encode(),
+            env={**hookbus.environ, "HOOKBUS_URL": gateway.url},
+            capture_output=True,
+            check=False,
+        )
+    assert (done.returncode, b"stdout is closed" in done.stderr) == (exit_code, True)
+
+
+def test_help_is_no_wrong_usage(hookbus: Command) -> None:
+    run = hookbus("hook", "--help")
+    assert (run.exit_code, "hookbus hook AGENT" in run.stdout, run.stderr) == (0, True, "")

@@ -40,6 +40,7 @@ RECORD_DEADLINE_S = 0.5
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_BLOCKED = 2
 MESSAGE_CHARS_MAX = 4_000
 
 
@@ -51,13 +52,10 @@ def run(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Answer one hook; returns the exit code the agent's protocol wants."""
     started = time.monotonic()
     adapter = adapters.load(arguments[0]) if arguments and arguments[0] in adapters.MODULE_BY_AGENT else None
+    if arguments in (["--help"], ["-h"]):
+        return EXIT_DONE if _write_all(sys.stdout, 1, f"{usage()}\n".encode()) else EXIT_FAILED
     if adapter is None or len(arguments) > (2 if adapter.takes_kind or adapter.takes_payload_argument else 1):
-        known = ", ".join(adapters.MODULE_BY_AGENT)
-        say(
-            "usage: hookbus hook AGENT < payload.json\n"
-            "       hookbus hook generic KIND, hookbus hook copilot EVENT, hookbus hook codex JSON\n"
-            f"AGENT: {known}"
-        )
+        say(usage())
         return EXIT_USAGE
     settings = Settings(environ)
     call = _Call(adapter, settings, environ, started)
@@ -71,6 +69,15 @@ def run(arguments: list[str], environ: Mapping[str, str]) -> int:
         call.replay()
     call.read_transcript()
     return exit_code
+
+
+def usage() -> str:
+    """How the command is called."""
+    return (
+        "usage: hookbus hook AGENT < payload.json\n"
+        "       hookbus hook generic KIND, hookbus hook copilot EVENT, hookbus hook codex JSON\n"
+        f"AGENT: {', '.join(adapters.MODULE_BY_AGENT)}"
+    )
 
 
 class _Call:
@@ -245,7 +252,8 @@ def parse_payload(content: bytes) -> dict[str, Any]:
 def write(answer: Answer) -> int:
     """Put the answer on stdout and stderr; returns the exit code.
 
-    An objection that cannot be written must not be mistaken for an empty, hence consenting, stdout.
+    An objection that cannot be written must not be mistaken for an empty, hence consenting, stdout; what is none must
+    not block because nobody reads it.
     """
     if answer.message:
         say(answer.message)
@@ -254,7 +262,7 @@ def write(answer: Answer) -> int:
     if _write_all(sys.stdout, 1, dumps(answer.body) + b"\n"):
         return answer.exit_code
     say("hookbus: the answer could not be written: stdout is closed")
-    return answer.exit_code or EXIT_USAGE
+    return answer.exit_code or (EXIT_BLOCKED if answer.objects else EXIT_FAILED)
 
 
 def say(message: str) -> None:

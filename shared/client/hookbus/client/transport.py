@@ -10,6 +10,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
@@ -117,19 +118,10 @@ def post(  # one exchange: where, what, until when
 
 
 def _connect(endpoint: Endpoint, deadline: float, clock: Callable[[], float]) -> _Channel:
-    if endpoint.scheme == "https":
-        return _connect_tls(endpoint, deadline, clock)
     import _socket
 
-    addresses: list[tuple[int, tuple[str, int]]]
-    if not endpoint.host.strip("0123456789."):
-        addresses = [(_socket.AF_INET, (endpoint.host, endpoint.port))]
-    else:
-        # As bytes: a text would make the resolver import the IDNA codec.
-        found = _socket.getaddrinfo(endpoint.host.encode(), endpoint.port, 0, _socket.SOCK_STREAM)
-        addresses = [(family, address) for family, _, _, _, address in found]  # pyright: ignore[reportAssignmentType]  # IPv6 addresses carry two more fields
     failure: OSError = OSError("the host has no address")
-    for family, address in addresses:
+    for family, address in _addresses(endpoint, deadline, clock):
         channel = _socket.socket(family, _socket.SOCK_STREAM)
         try:
             channel.settimeout(_left(deadline, clock))
@@ -138,20 +130,52 @@ def _connect(endpoint: Endpoint, deadline: float, clock: Callable[[], float]) ->
             channel.close()
             failure = error
         else:
-            return channel
+            return _with_tls(channel, endpoint.host) if endpoint.scheme == "https" else channel
     raise failure
 
 
-def _connect_tls(endpoint: Endpoint, deadline: float, clock: Callable[[], float]) -> _Channel:
+def _addresses(endpoint: Endpoint, deadline: float, clock: Callable[[], float]) -> list[tuple[int, tuple[str, int]]]:
+    """Families and addresses of the host, in the resolver's order."""
+    import _socket
+
+    if not endpoint.host.strip("0123456789."):
+        return [(_socket.AF_INET, (endpoint.host, endpoint.port))]
+    import _thread
+
+    found: list[list[tuple[int, tuple[str, int]]] | OSError] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def resolve() -> None:
+        try:
+            # As bytes: a text would make the resolver import the IDNA codec.
+            rows = _socket.getaddrinfo(endpoint.host.encode(), endpoint.port, 0, _socket.SOCK_STREAM)
+            found.append([(family, address) for family, _, _, _, address in rows])  # pyright: ignore[reportArgumentType]  # IPv6 addresses carry two more fields
+        except OSError as error:
+            found.append(error)
+        finally:
+            done.release()
+
+    # The resolver has time limits of its own, of many seconds, and cannot be called off.
+    _thread.start_new_thread(resolve, ())
+    if not done.acquire(timeout=_left(deadline, clock)) or not found:
+        raise TimeoutError
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]
+
+
+def _with_tls(plain: _socket.socket, host: str) -> _Channel:
     import socket
     import ssl
 
-    plain = socket.create_connection((endpoint.host, endpoint.port), timeout=_left(deadline, clock))
+    limit_s = plain.gettimeout()
+    channel = socket.socket(fileno=plain.detach())
     try:
-        plain.settimeout(_left(deadline, clock))
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=endpoint.host)
+        channel.settimeout(limit_s)
+        return ssl.create_default_context().wrap_socket(channel, server_hostname=host)
     except BaseException:
-        plain.close()
+        channel.close()
         raise
 
 

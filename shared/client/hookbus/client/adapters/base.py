@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hookbus.client.compactjson import as_object
 from hookbus.client.identity import identifier, is_agent_id, scope_name
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ KINDS = frozenset(
 """The words of the wire; the gateway refuses any other."""
 
 NAME_CHARS_MAX = 128
+OBJECTIONS = frozenset({"deny", "ask"})
 
 
 class PayloadError(ValueError):
@@ -144,6 +146,14 @@ class Answer:
         self.body = body
         self.exit_code = exit_code
         self.message = message
+
+    @property
+    def objects(self) -> bool:
+        """Whether the body keeps the agent from going on, in any agent's words."""
+        body = self.body or {}
+        told = as_object(body.get("hookSpecificOutput")) or body
+        words = {told.get(name) for name in ("permissionDecision", "permission", "decision")}
+        return not words.isdisjoint(OBJECTIONS) or body.get("continue") is False
 
 
 class Adapter:
