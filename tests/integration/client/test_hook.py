@@ -407,3 +407,11 @@ def test_only_an_objection_blocks_where_nobody_reads_the_answer(
 def test_help_is_no_wrong_usage(hookbus: Command) -> None:
     run = hookbus("hook", "--help")
     assert (run.exit_code, "hookbus hook AGENT" in run.stdout, run.stderr) == (0, True, "")
+
+
+def test_a_name_that_no_agent_may_have_is_no_way_around_the_guard(hookbus: Command) -> None:
+    """With the fail mode open as well: who could choose such a name would be decided about by nobody."""
+    with ScriptedGateway() as gateway:
+        payload = {**GENERIC_PRE, "assigned_agent": "bad id!"}
+        run = hookbus("hook", "generic", stdin=payload, HOOKBUS_URL=gateway.url)
+    assert (run.exit_code, run.answer["decision"], run.answer["code"]) == (2, "deny", "input_refused")

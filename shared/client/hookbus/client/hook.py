@@ -11,7 +11,7 @@ import sys
 import time
 
 from hookbus.client import adapters, delivery, identity
-from hookbus.client.adapters.base import Answer, Context, PayloadError, Translation
+from hookbus.client.adapters.base import Answer, Context, PayloadError, RefusedPayloadError, Translation
 from hookbus.client.breaker import Breaker
 from hookbus.client.compactjson import NotJsonError, as_object, dumps, loads
 from hookbus.client.deciding import fallen_back, refused_input, remember, with_unseen
@@ -104,6 +104,8 @@ class _Call:
                     self._started + min(STDIN_DEADLINE_S, self._settings.deadline_s or STDIN_DEADLINE_S)
                 )
             translation = self._adapter.translate(payload, self._context(), kind=kind)
+        except RefusedPayloadError as error:
+            return self._adapter.answer(Translation("pre-task"), refused_input(str(error))), False
         except (InputError, NotJsonError, PayloadError) as error:
             return self._adapter.unreadable(str(error), fail_closed=closed), False
         self._recorded = translation

@@ -37,6 +37,10 @@ class PayloadError(ValueError):
     """The payload is not one the agent's protocol knows. The text says what is wrong, for a person."""
 
 
+class RefusedPayloadError(PayloadError):
+    """It asks for a decision under a name that no agent may have: that is a deny, not a fault, as at the gateway."""
+
+
 class Context:
     """What an adapter may know beside the payload."""
 

@@ -6,7 +6,7 @@ the reason on stderr. ``ask`` exits 2 as well: only who can put the question to 
 
 from __future__ import annotations
 
-from hookbus.client.adapters.base import KINDS, Adapter, Answer, Context, PayloadError, Translation
+from hookbus.client.adapters.base import KINDS, Adapter, Answer, Context, PayloadError, RefusedPayloadError, Translation
 from hookbus.client.adapters.shaping import shape, unseen_names
 from hookbus.client.compactjson import as_object, as_text
 from hookbus.client.identity import is_traceparent
@@ -42,9 +42,13 @@ class Generic(Adapter):
         if word in {"session-start", "pre-task"}:
             data.setdefault("fingerprint", context.fingerprint)
         shaped = shape(data, to_decide=word == "pre-task")
-        agent_id = context.agent(
-            payload.get("agent_id"), payload.get("assigned_agent"), tags.agent, default=AGENT_ID_DEFAULT
-        )
+        names = (payload.get("agent_id"), payload.get("assigned_agent"), tags.agent)
+        try:
+            agent_id = context.agent(*names, default=AGENT_ID_DEFAULT)
+        except PayloadError as error:
+            if word == "pre-task":
+                raise RefusedPayloadError(str(error)) from None
+            raise
         session = payload.get("session_id") or payload.get("session")
         event = context.event(word or "notification", agent_id, shaped, source=SOURCE, session=session)
         # What is configured goes before what a payload says.
