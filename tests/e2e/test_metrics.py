@@ -21,7 +21,18 @@ from hookbus.embedded.state import load
 WAIT_S = 60.0
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = ("gateway", "session", "budget", "audit", "traces")
-UNITS = ("_seconds", "_events", "_entries", "_messages", "_connections", "_commands", "_holds", "_ratio", "_bytes")
+UNITS = (
+    "_seconds",
+    "_events",
+    "_requests",
+    "_entries",
+    "_messages",
+    "_connections",
+    "_commands",
+    "_holds",
+    "_ratio",
+    "_bytes",
+)
 UNITLESS = {"hookbus_audit_signer_refuses", "hookbus_streams", "hookbus_events_waiting"}
 """A state of 0 or 1, and things that are counted under their own name."""
 COUNTED = "_total"

@@ -29,6 +29,8 @@ from hookbus.contracts.budget import (
     ReleaseReply,
     ReleaseRequest,
     Remaining,
+    ReserveManyReply,
+    ReserveManyRequest,
     ReserveReply,
     ReserveRequest,
     ResetRequest,
@@ -189,6 +191,25 @@ async def test_a_repeated_reserve_of_one_event_is_one_hold(bus: Bus) -> None:
     other = name("agent")
     request = ReserveRequest(agent_id=other, estimated_tokens=1, reserve=True, event_id=event)
     assert await problem(bus, "check", request) is ProblemCode.CONFLICT
+
+
+async def test_operations_asked_about_together_are_judged_one_after_the_other(bus: Bus) -> None:
+    """In one message: who comes first has what is left, and the fault of one is its own."""
+    agent, event = name("agent"), name("event")
+    await init(bus, agent, tokens(100))
+    await reserve(bus, name("agent"), 1, event_id=event)
+    asked: list[dict[str, object]] = [{}, {"event_id": event}, {"subagent": "a"}, {}, {"estimated_tokens": 40}]
+    gathered = ReserveManyRequest.model_validate(
+        {
+            "members": [
+                {"request": {"agent_id": agent, "estimated_tokens": 60, "reserve": True} | each} for each in asked
+            ]
+        }
+    )
+    answers = (await bus.call("check_many", gathered, ReserveManyReply)).answers
+    codes = [one.problem.code if one.problem else one.reply and one.reply.code for one in answers]
+    assert codes == ["ok", ProblemCode.CONFLICT, "tokens_exhausted", "tokens_exhausted", "ok"]
+    assert (await status(bus, agent)).holds == 2
 
 
 async def test_after_its_end_a_hold_is_neither_released_nor_extended_but_what_was_spent_is_recorded(bus: Bus) -> None:

@@ -13,9 +13,12 @@ from support.session_service import SessionStack
 from support.waiting import eventually
 
 from hookbus.contracts.events import Event, Kind, type_of_security
+from hookbus.contracts.gathered import Member
 from hookbus.contracts.payloads import Fingerprint
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import (
+    AssessManyReply,
+    AssessManyRequest,
     AssessReply,
     AssessRequest,
     SessionListReply,
@@ -237,3 +240,22 @@ async def test_many_decisions_at_once_are_all_answered(stack: SessionStack, publ
     await counted(stack, session, 1)
     answers = await asyncio.gather(*(assess(stack, session) for _ in range(ASSESSES)))
     assert len(answers) == ASSESSES
+
+
+async def test_sessions_asked_about_together_are_judged_each_for_itself(
+    stack: SessionStack, publisher: Publisher
+) -> None:
+    """Of many in one message the killed one is denied, and its neighbours, known or not, go on."""
+    killed, known = unique("s"), unique("s")
+    for session in (killed, known):
+        await publish(publisher, hook_event(session=session))
+        await counted(stack, session, 1)
+    await stack.rpc.call("session", "kill", SessionRequest(id=killed, actor="a test", reason="told to"), SessionView)
+    asked = [
+        Member(request=AssessRequest(agent_id="agent", session=session, event_id=unique("e")))
+        for session in (known, killed, unique("s"), None)
+    ]
+    gathered = AssessManyRequest(members=tuple(asked))
+    reply = await stack.rpc.call("session", "assess_many", gathered, AssessManyReply)
+    decisions = [one.reply.decision for one in reply.answers if one.reply is not None]
+    assert decisions == ["allow", "deny", "allow", "allow"]

@@ -25,6 +25,7 @@ from hookbus.contracts.budget import (
     ListRequest,
     ProjectsRequest,
     ReleaseRequest,
+    ReserveManyRequest,
     ReserveRequest,
     ResetRequest,
     ScopeInitRequest,
@@ -71,6 +72,7 @@ def build(settings: BudgetSettings, prices: PriceList) -> Service:
     server.method("projects", ProjectsRequest, reports.projects)
     server.method("drift", DriftRequest, reports.drift)
     server.method("check", ReserveRequest, operations.check_text)
+    server.method_many("check", ReserveManyRequest, operations.check_many)
     server.method("reserve", ReserveRequest, operations.check_text)
     server.method("deduct", DeductRequest, operations.deduct_text)
     server.method("release", ReleaseRequest, operations.release)

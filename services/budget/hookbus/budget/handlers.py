@@ -1,11 +1,15 @@
 """Requests in, replies out: what agents and the gateway ask before and after an operation."""
 
 import hashlib
+from collections.abc import Sequence
 from uuid import UUID
+
+import structlog
+from opentelemetry.trace import SpanKind
 
 from hookbus.budget.accounts import AccountKey, Place
 from hookbus.budget.amounts import micros_of, usd_of
-from hookbus.budget.commands import Charge, Closed, Extend, Outcome, Release, Reserve, Reserved
+from hookbus.budget.commands import Answer, Charge, Closed, Extend, Outcome, Release, Reserve, Reserved
 from hookbus.budget.metering import Report, meter
 from hookbus.budget.pricing import PriceList, TokenCounts
 from hookbus.budget.queries import Queries
@@ -26,8 +30,11 @@ from hookbus.contracts.budget import (
     ScopeKind,
 )
 from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.platform import telemetry
 
 FINGERPRINT_BYTES: int = 16
+
+log = structlog.get_logger(__name__)
 
 
 class OperationHandlers:
@@ -55,6 +62,23 @@ class OperationHandlers:
         """:meth:`check` as JSON text."""
         return reserve_reply(request.agent_id, await self.reserve(request))
 
+    async def check_many(self, requests: Sequence[ReserveRequest]) -> Sequence[bytes | ProblemError]:
+        """:meth:`check_text` of many, in one transaction; the fault of one is its own."""
+        commands: list[Reserve] = []
+        faults: dict[int, ProblemError] = {}
+        for index, request in enumerate(requests):
+            try:
+                commands.append(self._reserve(request))
+            except ProblemError as error:
+                faults[index] = error
+        attributes = {"db.system.name": "postgresql", "hookbus.command": Reserve.__name__}
+        with telemetry.batch_step("ledger commit", attributes, SpanKind.CLIENT):
+            answers = iter(await self._writer.submit_all(commands))
+        return [
+            faults[index] if index in faults else _answer_text(request.agent_id, next(answers))
+            for index, request in enumerate(requests)
+        ]
+
     async def deduct(self, request: DeductRequest) -> DeductReply:
         """See :meth:`charge`."""
         answer = await self.charge(request)
@@ -75,28 +99,29 @@ class OperationHandlers:
         Raises:
             ProblemError: ``conflict`` where the event id belongs to another agent; ``unavailable``.
         """
+        answer = await self._writer.submit(self._reserve(request))
+        assert isinstance(answer, Reserved)
+        if answer.outcome is Outcome.CONFLICT:
+            raise ProblemError(ProblemCode.CONFLICT, answer.reason)
+        return answer
+
+    def _reserve(self, request: ReserveRequest) -> Reserve:
         tokens = request.estimated_tokens
         usd_micros = micros_of(request.estimated_cost) if request.estimated_cost is not None else None
         if usd_micros is None and tokens is not None and request.model is not None:
             # The least it costs: what is sent to the model.
             usd_micros = self._prices.price(request.model, None, TokenCounts(input=tokens)).usd_micros
-        answer = await self._writer.submit(
-            Reserve(
-                Place(request.agent_id, request.project, request.session, _printable(request.subagent)),
-                tokens,
-                usd_micros,
-                hold=request.reserve,
-                ttl_s=request.ttl_seconds,
-                event_id=request.event_id,
-                operation_id=request.operation_id,
-                tool=_printable(request.tool),
-                share=request.budget_share,
-            )
+        return Reserve(
+            Place(request.agent_id, request.project, request.session, _printable(request.subagent)),
+            tokens,
+            usd_micros,
+            hold=request.reserve,
+            ttl_s=request.ttl_seconds,
+            event_id=request.event_id,
+            operation_id=request.operation_id,
+            tool=_printable(request.tool),
+            share=request.budget_share,
         )
-        assert isinstance(answer, Reserved)
-        if answer.outcome is Outcome.CONFLICT:
-            raise ProblemError(ProblemCode.CONFLICT, answer.reason)
-        return answer
 
     async def charge(self, request: DeductRequest) -> Closed:
         """Record what was spent.
@@ -172,6 +197,18 @@ class OperationHandlers:
         if answer.expires_at_us is None:
             raise ProblemError(ProblemCode.CONFLICT, "the reservation was settled, released or has expired")
         return ExtendReply(expires_at=to_datetime(answer.expires_at_us))
+
+
+def _answer_text(agent_id: str, answer: Answer | BaseException) -> bytes | ProblemError:
+    if isinstance(answer, ProblemError):
+        return answer
+    if isinstance(answer, BaseException):
+        log.error("operation not reserved", error=type(answer).__name__)
+        return ProblemError(ProblemCode.INTERNAL, "the operation could not be reserved")
+    assert isinstance(answer, Reserved)
+    if answer.outcome is Outcome.CONFLICT:
+        return ProblemError(ProblemCode.CONFLICT, answer.reason)
+    return reserve_reply(agent_id, answer)
 
 
 def _reservation(text: str) -> UUID:

@@ -18,7 +18,7 @@ from hookbus.contracts.decisions import BudgetView, Decision, DecisionCode, Verd
 from hookbus.contracts.events import Event, Kind, type_of_security
 from hookbus.contracts.payloads import PreTask
 from hookbus.contracts.problems import ProblemError
-from hookbus.contracts.session import AssessReply, AssessRequest
+from hookbus.contracts.session import AssessRequest
 from hookbus.gateway import metrics
 from hookbus.gateway.guard.effort import GuardMode
 from hookbus.gateway.guard.findings import Finding
@@ -33,7 +33,6 @@ from hookbus.platform.bus.publisher import Publisher, unavailable
 
 DECIDE_DEADLINE_S: Final = 1.8
 """The whole decision; after it the answer is 503."""
-PEER_TIMEOUT_S: Final = 1.2
 GUARD_INLINE_CHARS_MAX: Final = 16 * 1024
 """In lenient mode, which has more patience, a longer event is guarded in a thread, so that others are answered
 meanwhile."""
@@ -90,29 +89,19 @@ class Decider:
         if finding is not None and finding.verdict is Verdict.DENY:
             return _decision(event, Verdict.DENY, finding.code, finding.reason)
         payload = PreTask.model_validate(event.data)
-        assessed = await self._peers.call(
-            "session",
-            "assess",
+        assessed = await self._peers.assess(
             AssessRequest(
                 agent_id=event.subject,
                 session=event.session,
                 event_id=event.id,
                 fingerprint=payload.fingerprint,
                 network=event.clientnetwork,
-            ),
-            AssessReply,
-            timeout_s=PEER_TIMEOUT_S,
+            )
         )
         verdict, code = Verdict(assessed.decision), DecisionCode(assessed.code)
         if verdict is Verdict.DENY:
             return _decision(event, verdict, code, assessed.reason, risk=assessed.risk)
-        reserved = await self._peers.call(
-            "budget",
-            "check",
-            _reserve_request(event, payload, assessed.budget_share),
-            ReserveReply,
-            timeout_s=PEER_TIMEOUT_S,
-        )
+        reserved = await self._peers.reserve(_reserve_request(event, payload, assessed.budget_share))
         if not reserved.allowed:
             limited = Verdict.ASK if reserved.mode is Mode.ASK else Verdict.DENY
             return _decision(

@@ -5,12 +5,17 @@ from typing import Final, TypeVar
 from faststream.exceptions import IncorrectState
 from faststream.nats import NatsBroker
 
+from hookbus.contracts.budget import ReserveManyReply, ReserveManyRequest, ReserveReply, ReserveRequest
 from hookbus.contracts.fields import WireModel
 from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.contracts.session import AssessManyReply, AssessManyRequest, AssessReply, AssessRequest
 from hookbus.platform.bus.rpc import RpcClient
+from hookbus.platform.bus.rpc_gather import GatheredCalls
 
 CALL_TIMEOUT_S: Final = 1.5
 """A hook must have its answer, be it that a service is away, within two seconds."""
+DECISION_CALL_TIMEOUT_S: Final = 1.2
+"""Of a call that a decision waits for."""
 SLOW_CALL_TIMEOUT_S: Final = 120.0
 """For what reads a whole log."""
 RETRY_AFTER_S: Final = 1.0
@@ -24,6 +29,24 @@ class Peers:
     def __init__(self, broker: NatsBroker) -> None:
         self._broker = broker
         self.rpc: Final = RpcClient(broker)
+        self._assess = GatheredCalls(
+            self.rpc,
+            "session",
+            "assess",
+            gathered_class=AssessManyRequest,
+            gathered_reply_class=AssessManyReply,
+            reply_class=AssessReply,
+            timeout_s=DECISION_CALL_TIMEOUT_S,
+        )
+        self._check = GatheredCalls(
+            self.rpc,
+            "budget",
+            "check",
+            gathered_class=ReserveManyRequest,
+            gathered_reply_class=ReserveManyReply,
+            reply_class=ReserveReply,
+            timeout_s=DECISION_CALL_TIMEOUT_S,
+        )
 
     def check_connected(self) -> None:
         """Raise ``unavailable`` at once where the bus is away: a request written now would only wait."""
@@ -46,3 +69,13 @@ class Peers:
         """Ask and wait; raises what :meth:`hookbus.platform.bus.rpc.RpcClient.call` raises."""
         self.check_connected()
         return await self.rpc.call(service, method, request, reply_class, timeout_s=timeout_s)
+
+    async def assess(self, request: AssessRequest) -> AssessReply:
+        """May a session go on; asked together with others that are asked at this moment. Raises as :meth:`call`."""
+        self.check_connected()
+        return await self._assess.call(request)
+
+    async def reserve(self, request: ReserveRequest) -> ReserveReply:
+        """May an operation go ahead; asked together with others. Raises as :meth:`call`."""
+        self.check_connected()
+        return await self._check.call(request)

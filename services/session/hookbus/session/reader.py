@@ -6,7 +6,7 @@ answered is always seen.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from opentelemetry.trace import SpanKind
@@ -36,16 +36,24 @@ class SessionReader:
         self._running: asyncio.Task[None] | None = None
 
     async def read(self, session_id: str) -> Session | None:
-        """The session, or None where there is none.
+        """The session, or None where there is none; raises as :meth:`read_many`."""
+        return (await self.read_many((session_id,))).get(session_id)
+
+    async def read_many(self, session_ids: Collection[str]) -> dict[str, Session]:
+        """Those of the sessions that exist, by id.
 
         Raises:
             Exception: one of :data:`hookbus.session.kept.ERRORS`: the database is away.
         """
-        future: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((session_id, future))
+        if not session_ids:
+            return {}
+        loop = asyncio.get_running_loop()
+        futures: dict[str, asyncio.Future[Session | None]] = {name: loop.create_future() for name in session_ids}
+        self._waiting.extend(futures.items())
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
-        return await future
+        found = await asyncio.gather(*futures.values())
+        return {session.id: session for session in found if session is not None}
 
     async def close(self) -> None:
         """Give the connection back."""

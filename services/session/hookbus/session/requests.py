@@ -1,7 +1,7 @@
 """Requests in: what ``rpc.session.*`` answers."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import (
     ApiKeyRecord,
+    AssessManyRequest,
     AssessReply,
     AssessRequest,
     KeyCreateReply,
@@ -80,6 +81,7 @@ class Requests:
     def register(self, server: DirectRpcServer) -> None:
         """Answer every method. Call before the broker starts."""
         server.method("assess", AssessRequest, self.assess)
+        server.method_many("assess", AssessManyRequest, self.assess_many)
         server.method("list", SessionListRequest, self.list)
         server.method("show", SessionRequest, self.show)
         server.method("kill", SessionRequest, self.kill)
@@ -91,15 +93,26 @@ class Requests:
 
     async def assess(self, request: AssessRequest) -> AssessReply:
         """May this session go on: one read, no write."""
+        return (await self.assess_many([request]))[0]
+
+    async def assess_many(self, requests: Sequence[AssessRequest]) -> Sequence[AssessReply]:
+        """May these sessions go on: one read for all, no write."""
         now = self._now()
+        ids = {request.session for request in requests if request.session is not None}
+        found = await self._read_many(ids)
+        answers = [self._assessed(request, found, now) for request in requests]
+        telemetry.mark_each(
+            {"hookbus.risk": one.risk, "hookbus.risk_level": self._thresholds.level(one.risk).value} for one in answers
+        )
+        return answers
+
+    def _assessed(self, request: AssessRequest, found: Mapping[str, Session], now: datetime) -> AssessReply:
         if request.session is None:
             return sessions.assessed(None, risk.Baseline(), now)
-        found = await self._read(request.session)
         seen = risk.baseline_of(request.fingerprint, request.network)
-        answer = sessions.assessed(found, seen, now, self._thresholds)
+        answer = sessions.assessed(found.get(request.session), seen, now, self._thresholds)
         metrics.RISK_RATIO.observe(answer.risk)
         metrics.ASSESSMENTS.labels(answer.decision, answer.code).inc()
-        telemetry.mark({"hookbus.risk": answer.risk, "hookbus.risk_level": self._thresholds.level(answer.risk).value})
         return answer
 
     async def show(self, request: SessionRequest) -> SessionView:
@@ -245,8 +258,11 @@ class Requests:
         return await self._presence.view(session_id)
 
     async def _read(self, session_id: str) -> Session | None:
+        return (await self._read_many({session_id})).get(session_id)
+
+    async def _read_many(self, session_ids: Collection[str]) -> Mapping[str, Session]:
         try:
-            return await self._reader.read(session_id)
+            return await self._reader.read_many(session_ids)
         except DATABASE_ERRORS as error:
             raise away(error) from error
 

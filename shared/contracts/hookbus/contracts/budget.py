@@ -25,6 +25,7 @@ from hookbus.contracts.fields import (
     WireModel,
     Words,
 )
+from hookbus.contracts.gathered import Gathered, GatheredReply
 
 
 class Unit(StrEnum):
@@ -190,6 +191,14 @@ class ReserveReply(WireModel):
     reservation: ReservationId | None = None
     mode: Mode = Mode.BLOCK
     """When not allowed: whether the failing limit blocks or asks."""
+
+
+class ReserveManyRequest(Gathered[ReserveRequest]):
+    """``check_many``."""
+
+
+class ReserveManyReply(GatheredReply[ReserveReply]):
+    """An answer for each member."""
 
 
 class DeductRequest(WireModel):

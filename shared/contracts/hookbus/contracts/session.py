@@ -18,6 +18,7 @@ from hookbus.contracts.fields import (
     WireModel,
     Words,
 )
+from hookbus.contracts.gathered import Gathered, GatheredReply
 from hookbus.contracts.payloads import Fingerprint
 
 API_KEY_PATTERN = r"^hbk_[a-z0-9]{12}_[A-Za-z0-9_-]{43}$"
@@ -138,6 +139,14 @@ class AssessReply(WireModel):
     reason: str
     risk: Risk = 0.0
     budget_share: Share = 1.0
+
+
+class AssessManyRequest(Gathered[AssessRequest]):
+    """``assess_many``."""
+
+
+class AssessManyReply(GatheredReply[AssessReply]):
+    """An answer for each member."""
 
 
 class SignalView(WireModel):

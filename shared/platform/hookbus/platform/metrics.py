@@ -26,6 +26,13 @@ RPC_SECONDS: Final = Histogram(
     buckets=LATENCY_BUCKETS_S,
 )
 
+RPC_GATHERED_REQUESTS: Final = Histogram(
+    "hookbus_rpc_gathered_requests",
+    "Requests that one message carried, of those that did not go out alone",
+    ("subject",),
+    buckets=COUNT_BUCKETS,
+)
+
 CONSUMER_EVENTS: Final = Counter(
     "hookbus_consumer_events_total", "Events handled, by stream and verdict (ack, retry, poison)", ("stream", "verdict")
 )

@@ -6,7 +6,7 @@ Where no endpoint is set nothing is recorded: trace ids still travel, at the cos
 import random
 import re
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -162,6 +162,17 @@ def mark(attributes: Mapping[str, AttributeValue]) -> None:
     trace.get_current_span().set_attributes(attributes)
 
 
+def mark_each(attributes: Iterable[Mapping[str, AttributeValue]]) -> None:
+    """Note something on each event's span of the batch that is handled, by place; outside a batch on the current one.
+
+    Nothing is noted where the batch is not handled as a whole.
+    """
+    spans, noted = _BATCH.get() or (trace.get_current_span(),), tuple(attributes)
+    if len(spans) == len(noted):
+        for one, own in zip(spans, noted, strict=True):
+            one.set_attributes(own)
+
+
 class span:  # noqa: N801 - used as a function: ``with span(...)``; a class costs half of a generator
     """A span around a block. An error marks it as failed, without the error's text, and passes on.
 
@@ -227,38 +238,38 @@ def _note_error(failed: trace.Span, error: Exception) -> None:
 
 @contextmanager
 def batch_spans(
-    name: str, events: Iterable[tuple[Context, str]], attributes: Mapping[str, AttributeValue]
-) -> Generator[None]:
-    """A consumer span for each event of a batch, in that event's own trace, open for the length of the block.
+    name: str,
+    events: Iterable[tuple[Context, str | None]],
+    attributes: Mapping[str, AttributeValue],
+    kind: trace.SpanKind = trace.SpanKind.CONSUMER,
+) -> Generator[Sequence[trace.Span]]:
+    """A span for each event of a batch, in that event's own trace, open for the length of the block.
 
     Work in the block is done once for all of them; its spans go under the first event, to which the others link.
 
     Args:
         name: the spans' name.
-        events: trace context and event id of each event, at least one.
+        events: trace context and event id of each event, at least one; None where it has no id.
         attributes: what all spans carry.
+        kind: of the spans.
     """
     if _PROCESS.quiet:
         context, _event_id = next(iter(events))
-        with trace.use_span(_quiet_span(context)):
-            yield
+        quiet = _quiet_span(context)
+        with trace.use_span(quiet):
+            yield (quiet,)
         return
     spans: list[trace.Span] = []
     for context, event_id in events:
         links = [trace.Link(spans[0].get_span_context())] if spans else None
-        spans.append(
-            tracer().start_span(
-                name,
-                context=context,
-                kind=trace.SpanKind.CONSUMER,
-                attributes={**attributes, ATTRIBUTE_EVENT_ID: event_id, "messaging.message.id": event_id},
-                links=links,
-            )
-        )
+        own = attributes
+        if event_id is not None:
+            own = {**attributes, ATTRIBUTE_EVENT_ID: event_id, "messaging.message.id": event_id}
+        spans.append(tracer().start_span(name, context=context, kind=kind, attributes=own, links=links))
     token = _BATCH.set(tuple(spans))
     try:
         with trace.use_span(spans[0], end_on_exit=False, record_exception=False, set_status_on_exception=False):
-            yield
+            yield spans
     finally:
         _BATCH.reset(token)
         for started in spans:

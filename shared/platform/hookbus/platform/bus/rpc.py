@@ -8,6 +8,7 @@ import structlog
 from faststream import AckPolicy
 from faststream.nats import NatsBroker, NatsMessage
 from faststream.nats.response import NatsResponse
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from opentelemetry import trace
@@ -41,15 +42,7 @@ def answering(
 ) -> Answer[AnswerT | Problem]:
     """``handler`` as an answer to bytes, inside a span of the caller's trace. The one place where errors become
     problems."""
-    method = subject.rpartition(".")[2]
-    attributes = {
-        "rpc.system.name": "nats",
-        "rpc.method": method,
-        "messaging.system": "nats",
-        "messaging.operation.name": "process",
-        "messaging.operation.type": "process",
-        "messaging.destination.name": subject,
-    }
+    attributes = server_attributes(subject)
     span_name = f"process {subject}"
     seconds = metrics.RPC_SECONDS.labels(subject)
 
@@ -66,10 +59,7 @@ def answering(
             try:
                 return await handler(request_class.model_validate_json(body))
             except ProblemError as error:
-                code = error.problem.code
-                span.set_attribute("error.type", code.value)
-                if STATUS_BY_CODE[code] >= telemetry.STATUS_SERVER_ERROR:
-                    span.set_status(StatusCode.ERROR, code.value)
+                note_problem(span, error.problem)
                 return error.problem
             except ValidationError as error:
                 detail = "the request does not fit its schema"
@@ -80,6 +70,37 @@ def answering(
                 return Problem(code=ProblemCode.INTERNAL, detail=f"{subject} failed")
 
     return answer
+
+
+def server_attributes(subject: str) -> dict[str, str]:
+    """What the span of answering a request of ``subject`` carries."""
+    return {
+        "rpc.system.name": "nats",
+        "rpc.method": subject.rpartition(".")[2],
+        "messaging.system": "nats",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": subject,
+    }
+
+
+def client_attributes(subject: str) -> dict[str, str]:
+    """What the span of asking ``subject`` carries."""
+    return {
+        "rpc.system.name": "nats",
+        "rpc.method": subject.rpartition(".")[2],
+        "messaging.system": "nats",
+        "messaging.operation.name": "request",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": subject,
+    }
+
+
+def note_problem(span: trace.Span, problem: Problem) -> None:
+    """Mark a request's span with the problem it was answered with; it failed where the caller cannot mend that."""
+    span.set_attribute("error.type", problem.code.value)
+    if STATUS_BY_CODE[problem.code] >= telemetry.STATUS_SERVER_ERROR:
+        span.set_status(StatusCode.ERROR, problem.code.value)
 
 
 def reply_headers(reply: WireModel) -> dict[str, str] | None:
@@ -127,6 +148,14 @@ class RpcServer:
         )(reply)
 
 
+class UnansweredError(ProblemError):
+    """``unavailable``: no reply came. ``is_unserved`` where the bus said that nobody answers the subject."""
+
+    def __init__(self, detail: str, *, is_unserved: bool = False) -> None:
+        super().__init__(ProblemCode.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S)
+        self.is_unserved = is_unserved
+
+
 class RpcClient:
     """Calls methods of other services."""
 
@@ -148,30 +177,9 @@ class RpcClient:
             ProblemError: the service's own problem; ``unavailable`` when nobody answers within ``timeout_s``.
         """
         subject = subjects.rpc_subject(service, name)
-        attributes = {
-            "rpc.system.name": "nats",
-            "rpc.method": name,
-            "messaging.system": "nats",
-            "messaging.operation.name": "request",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": subject,
-        }
-        with telemetry.span(f"request {subject}", kind=SpanKind.CLIENT, attributes=attributes):
-            if not self._broker.connection.is_connected:
-                # A request would only wait in the buffer; the caller is told at once and comes again.
-                raise ProblemError(ProblemCode.UNAVAILABLE, "the bus is away", retry_after_s=RETRY_AFTER_S)
-            try:
-                message = await self._broker.connection.request(
-                    subject,
-                    request.model_dump_json().encode(),
-                    timeout=timeout_s,
-                    headers=telemetry.inject({subjects.HEADER_CONTENT_TYPE: "application/json"}),
-                )
-            except (NatsError, TimeoutError, OSError) as error:
-                _mark_failed(error)
-                raise ProblemError(
-                    ProblemCode.UNAVAILABLE, _away(service, error), retry_after_s=RETRY_AFTER_S
-                ) from error
+        with telemetry.span(f"request {subject}", kind=SpanKind.CLIENT, attributes=client_attributes(subject)):
+            headers = telemetry.inject({subjects.HEADER_CONTENT_TYPE: "application/json"})
+            message = await self.ask(service, subject, request.model_dump_json().encode(), headers, timeout_s=timeout_s)
             if message.headers and subjects.HEADER_SERVICE_ERROR_CODE in message.headers:
                 problem = Problem.model_validate_json(message.data)
                 raise ProblemError(
@@ -180,19 +188,27 @@ class RpcClient:
             try:
                 return reply_class.model_validate_json(message.data)
             except ValidationError as error:
-                _mark_failed(error)
                 log.error("reply does not fit", subject=subject, errors=str(field_errors(error)))  # noqa: TRY400 - no stack
                 raise ProblemError(ProblemCode.INTERNAL, f"{subject} gave a reply that does not fit") from error
 
+    async def ask(
+        self, service: str, subject: str, body: bytes, headers: dict[str, str] | None, *, timeout_s: float
+    ) -> Msg:
+        """Send ``body`` to a method's subject and wait for what comes back, be it a reply or a problem.
 
-def _away(service: str, error: Exception) -> str:
-    if isinstance(error, NoRespondersError):
-        return f"the {service} service is away"
-    return f"the {service} service did not answer in time"
-
-
-def _mark_failed(error: Exception) -> None:
-    trace.get_current_span().set_status(StatusCode.ERROR, type(error).__name__)
+        Raises:
+            UnansweredError: the bus is away, or nobody answers within ``timeout_s``.
+        """
+        client = self._broker.connection
+        if not client.is_connected:
+            # A request would only wait in the buffer; the caller is told at once and comes again.
+            raise UnansweredError("the bus is away")
+        try:
+            return await client.request(subject, body, timeout=timeout_s, headers=headers)
+        except NoRespondersError as error:
+            raise UnansweredError(f"the {service} service is away", is_unserved=True) from error
+        except (NatsError, TimeoutError, OSError) as error:
+            raise UnansweredError(f"the {service} service did not answer in time") from error
 
 
 def field_errors(error: ValidationError) -> tuple[FieldError, ...]:

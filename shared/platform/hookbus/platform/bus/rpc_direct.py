@@ -5,7 +5,7 @@ between the client and the handler: measured on the budget's reserve and settle 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -17,8 +17,11 @@ from nats.errors import Error as NatsError
 
 from hookbus.contracts import subjects
 from hookbus.contracts.fields import WireModel
+from hookbus.contracts.gathered import METHOD_SUFFIX, Gathered
+from hookbus.contracts.problems import ProblemError
 from hookbus.platform.bus.connection import Broker
 from hookbus.platform.bus.rpc import REQUESTS_CONCURRENT_MAX, Answer, answering, reply_headers
+from hookbus.platform.bus.rpc_many import answering_many
 
 DRAIN_TIMEOUT_S: Final = 5.0
 """How long the requests under way may take once the service stops."""
@@ -56,6 +59,16 @@ class DirectRpcServer:
         """
         subject = subjects.rpc_subject(self._service, name)
         self._answers[subject] = answering(subject, request_class, handler)
+
+    def method_many(
+        self,
+        name: str,
+        gathered_class: type[Gathered[RequestT]],
+        handler: Callable[[Sequence[RequestT]], Awaitable[Sequence[WireModel | bytes | ProblemError]]],
+    ) -> None:
+        """Answer ``rpc.<service>.<name>_many``; see :func:`hookbus.platform.bus.rpc_many.answering_many`."""
+        subject = subjects.rpc_subject(self._service, name)
+        self._answers[f"{subject}{METHOD_SUFFIX}"] = answering_many(subject, gathered_class, handler)
 
     async def start(self) -> None:
         """Take requests; the broker is connected."""
