@@ -56,6 +56,7 @@ async def bench_imports_of_a_hook(own_stack: StackFixture) -> None:
         return {row[2].strip(): int(row[0]) for row in rows if len(row) == 3 and row[0].strip().isdigit()}
 
     bare = modules(["-c", "pass"], b"")
-    hook = modules(["-m", "hookbus.client", "hook", "claude-code"], payload)
+    # As the command's own script starts the interpreter.
+    hook = modules(["-I", "-S", str(Path(sys.executable).parent / "hookbus"), "hook", "claude-code"], payload)
     for name in sorted(hook.keys() - bare.keys(), key=lambda module: -hook[module]):
         print_row(f"import {name}", "-", f"{hook[name] / 1_000:.2f} ms", "-", "-")
