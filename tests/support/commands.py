@@ -5,12 +5,19 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from support.stack import StackFixture
 
 HOOKBUS = str(Path(sys.executable).parent / "hookbus")
 COMMAND_TIMEOUT_S = 60
+
+
+class Reached(Protocol):
+    """A running system that the command is set to."""
+
+    @property
+    def environment(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Ran:
         return json.loads(self.out)
 
 
-def hookbus(stack: StackFixture, *arguments: str, stdin: str | bytes = "", **environment: str) -> Ran:
+def hookbus(stack: Reached, *arguments: str, stdin: str | bytes = "", **environment: str) -> Ran:
     """Run ``hookbus ARGUMENTS`` against ``stack``."""
     result = subprocess.run(
         [HOOKBUS, *arguments],

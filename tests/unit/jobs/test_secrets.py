@@ -38,7 +38,7 @@ def test_nobody_else_reads_a_secret(settings: JobSettings) -> None:
 
 def test_the_bus_knows_each_user_by_the_password_its_service_was_given(settings: JobSettings) -> None:
     secrets.run(settings)
-    config = json.loads(settings.places.nats_config.read_text())
+    config = json.loads(settings.places.nats_config("nats").read_text())
     passwords = {user["user"]: user["password"] for user in config["authorization"]["users"]}
     assert set(passwords) == set(USERS)
     assert len(set(passwords.values())) == len(USERS)
@@ -58,13 +58,52 @@ def test_a_service_is_given_its_own_role_and_no_other_password(settings: JobSett
     assert not (settings.places.service("gateway") / "hookbus_database_url").exists()
 
 
-def test_an_address_asks_for_tls_where_the_installation_does(tmp_path: Path) -> None:
-    settings = JobSettings(secrets_root=tmp_path, postgres_options="?ssl=verify-full", nats_tls_folder="/tls")
+def test_without_tls_there_is_no_authority(settings: JobSettings) -> None:
     secrets.run(settings)
-    assert (tmp_path / "budget" / "hookbus_database_url").read_text().endswith("/hookbus?ssl=verify-full")
-    config = json.loads(settings.places.nats_config.read_text())
+    assert not [
+        name for name in files_of(settings.secrets_root) if name.endswith((".pem", ".key")) and "signing" not in name
+    ]
+    assert "tls" not in json.loads(settings.places.nats_config("nats").read_text())
+
+
+def test_with_tls_a_client_that_says_anything_in_plain_text_is_not_heard(tmp_path: Path) -> None:
+    settings = JobSettings(secrets_root=tmp_path, tls=True)
+    secrets.run(settings)
+    config = json.loads(settings.places.nats_config("nats").read_text())
     assert config["tls"] == {
-        "cert_file": "/tls/server.pem",
-        "key_file": "/tls/server.key",
-        "ca_file": "/tls/ca.pem",
+        "cert_file": "/secrets/own/server.pem",
+        "key_file": "/secrets/own/server.key",
+        "ca_file": "/secrets/own/ca.pem",
+        "handshake_first": True,
     }
+
+
+def test_the_authority_is_everywhere_and_its_key_with_the_jobs_alone(tmp_path: Path) -> None:
+    settings = JobSettings(secrets_root=tmp_path, tls=True)
+    secrets.run(settings)
+    contents = files_of(tmp_path)
+    authority = contents["jobs/ca.pem"]
+    for process in (*SERVICES, "gateway", "nats", "postgres"):
+        assert contents[f"{process}/ca.pem"] == authority
+    assert [name for name, text in contents.items() if text == contents["jobs/ca.key"]] == ["jobs/ca.key"]
+    for process in ("nats", "postgres"):
+        assert f"{process}/server.key" in contents
+    test_nobody_else_reads_a_secret(settings)
+    secrets.run(settings)
+    assert files_of(tmp_path) == contents
+
+
+def test_the_members_of_a_cluster_know_each_other_and_differ_by_name(tmp_path: Path) -> None:
+    members = ("nats", "nats-2", "nats-3")
+    settings = JobSettings(secrets_root=tmp_path, nats_members=members, tls=True)
+    secrets.run(settings)
+    configs = {one: json.loads(settings.places.nats_config(one).read_text()) for one in members}
+    assert {one: config.pop("server_name") for one, config in configs.items()} == {one: one for one in members}
+    first = configs["nats"]
+    assert all(config == first for config in configs.values())
+    password = (tmp_path / "jobs" / "nats_route").read_text()
+    assert first["cluster"]["routes"] == [f"nats-route://route:{password}@{one}:6222" for one in members]
+    assert first["cluster"]["tls"]["verify"] is True
+    # Who may join as a member may do everything: no service is told how.
+    holders = {name.split("/")[0] for name, text in files_of(tmp_path).items() if password in text}
+    assert holders == {"jobs", "nats"}

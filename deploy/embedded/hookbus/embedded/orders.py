@@ -22,6 +22,8 @@ class ProvisionOrder(WireModel):
     action: Literal["provision"] = "provision"
     nats_url: str
     nats_password: str
+    nats_ca_file: Path | None = None
+    nats_replicas: int = 1
     superuser_url: str
     owner_url: str
     role_passwords: dict[str, str]
@@ -34,6 +36,7 @@ class KeysOrder(WireModel):
     action: Literal["keys"] = "keys"
     nats_url: str
     nats_password: str
+    nats_ca_file: Path | None = None
     keys: tuple[KeyCreateRequest, ...]
     administrator: str | None
     """The username to create; None where there is one already."""

@@ -20,6 +20,7 @@ def run(settings: JobSettings) -> None:
         order = KeysOrder(
             nats_url=settings.nats_url,
             nats_password=nats_password(settings, PROVISION_USER),
+            nats_ca_file=settings.nats_ca_file,
             keys=tuple(missing),
             administrator=administrator,
         )

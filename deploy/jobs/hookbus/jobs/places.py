@@ -19,15 +19,24 @@ class Places:
         """Passwords that only the jobs use again: of database roles and of bus users."""
         return self.root / "jobs"
 
+    def nats_config(self, member: str) -> Path:
+        """The configuration of one nats-server, its users' passwords in it."""
+        return self.nats / f"{member}.conf"
+
     @property
-    def nats_config(self) -> Path:
-        """The configuration of nats-server, its users' passwords in it."""
-        return self.root / "nats" / "nats.conf"
+    def nats(self) -> Path:
+        """The bus's certificate, beside its configuration."""
+        return self.root / "nats"
+
+    @property
+    def postgres(self) -> Path:
+        """The database's certificate, beside its superuser's password."""
+        return self.root / "postgres"
 
     @property
     def postgres_password(self) -> Path:
         """The superuser's password."""
-        return self.root / "postgres" / "password"
+        return self.postgres / "password"
 
     @property
     def grafana_password(self) -> Path:

@@ -27,6 +27,8 @@ def run_provision(settings: JobSettings) -> None:
         ProvisionOrder(
             nats_url=settings.nats_url,
             nats_password=nats_password(settings, PROVISION_USER),
+            nats_ca_file=settings.nats_ca_file,
+            nats_replicas=settings.nats_replicas,
             superuser_url=superuser_url(settings),
             owner_url=settings.database_url(OWNER, passwords[OWNER]),
             role_passwords={role: password.get_secret_value() for role, password in passwords.items()},

@@ -16,15 +16,18 @@ class JobSettings(BaseSettings):
 
     secrets_root: Path = Path(ROOT_DEFAULT)
     nats_url: str = "nats://nats:4222"
+    nats_ca_file: Path | None = None
+    nats_replicas: int = 1
+    """How many servers keep each stream and bucket: no more than there are."""
+    nats_members: tuple[str, ...] = ("nats",)
+    """The bus's servers by host name, a JSON list. More than one is a cluster."""
     postgres_host: str = "postgres"
     postgres_port: int = 5432
-    postgres_options: str = ""
-    """What follows the database's name in an address: ``?ssl=verify-full`` where the server asks for TLS."""
     nats_listen: str = "0.0.0.0:4222"
-    nats_monitor_listen: str = "0.0.0.0:8222"
+    nats_monitor_listen: str = "127.0.0.1:8222"
     nats_store: str = "/data/jetstream"
-    nats_tls_folder: str | None = None
-    """Where nats-server finds ``server.pem``, ``server.key`` and ``ca.pem``; unset: connections are plain."""
+    tls: bool = False
+    """Whether bus and database speak TLS: their certificates are made and renewed with the other secrets."""
     gateway_url: str = "http://localhost:8787"
     """Where people and hooks reach the gateway: written into the first client's settings."""
 
@@ -36,4 +39,4 @@ class JobSettings(BaseSettings):
     def database_url(self, role: str, password: SecretStr, database: str = DATABASE) -> str:
         """A role's address, password included."""
         host = f"{self.postgres_host}:{self.postgres_port}"
-        return f"postgresql://{role}:{password.get_secret_value()}@{host}/{database}{self.postgres_options}"
+        return f"postgresql://{role}:{password.get_secret_value()}@{host}/{database}"

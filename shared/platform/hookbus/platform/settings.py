@@ -46,6 +46,9 @@ class ServiceSettings(BaseSettings):
 
     environment: Environment = Field(default=Environment.DEVELOPMENT, validation_alias="HOOKBUS_ENV")
     nats_url: str = "nats://127.0.0.1:4222"
+    """One address, or those of every server of a cluster, separated by commas."""
+    nats_ca_file: Path | None = None
+    """The authority, in PEM form, that the bus's certificate must come from; unset: connections are plain."""
     nats_user: str
     nats_password: SecretStr
     http_host: str = "127.0.0.1"

@@ -31,7 +31,7 @@ def run(order: KeysOrder) -> JobResult:
 
 
 async def _create_keys(order: KeysOrder) -> JobResult:
-    client = await connect_plain(order.nats_url, PROVISION_USER, order.nats_password)
+    client = await connect_plain(order.nats_url, PROVISION_USER, order.nats_password, order.nats_ca_file)
     try:
         created = [
             KeyCreateReply.model_validate_json(await _ask(client, "key_create", request)).api_key

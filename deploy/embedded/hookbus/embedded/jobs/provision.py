@@ -34,8 +34,8 @@ async def _provision(order: ProvisionOrder) -> None:
 
 
 async def _provision_bus(order: ProvisionOrder) -> None:
-    client = await connect_plain(order.nats_url, PROVISION_USER, order.nats_password)
+    client = await connect_plain(order.nats_url, PROVISION_USER, order.nats_password, order.nats_ca_file)
     try:
-        await provision(JetStreamContext(client))
+        await provision(JetStreamContext(client), order.nats_replicas)
     finally:
         await client.close()

@@ -41,7 +41,7 @@ def demo(
     signals = _Signals()
     try:
         with _stack(folder, signals) as url:
-            good = _play(url, folder, workspace, started_s=time.monotonic() - began)
+            good = play(url, folder, workspace, started_s=time.monotonic() - began)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_SIGNAL_BASE + (signals.seen or signal.SIGINT)) from None
     finally:
@@ -55,7 +55,15 @@ def demo(
     raise typer.Exit(EXIT_DONE if good else EXIT_NO)
 
 
-def _play(url: str, folder: Path, workspace: Path, *, started_s: float) -> bool:
+def play(url: str, folder: Path, workspace: Path, *, started_s: float) -> bool:
+    """Play the recording through the stack at ``url`` and show what came of it; whether that is what is promised.
+
+    Args:
+        url: of a running gateway.
+        folder: the client's, its ``client.toml`` with a key of every scope.
+        workspace: an empty folder, in which the recorded agent works.
+        started_s: how long the stack took to start, to be shown.
+    """
     run = secrets.token_hex(4)
     session = f"demo-{run}"
     placeholders = {"session": session, "run": run, "workspace": str(workspace), "home": str(workspace)}

@@ -1,12 +1,14 @@
 """How a service reaches the bus."""
 
 import logging
+import ssl
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol
 
 import nats
 from faststream.nats import NatsBroker
-from faststream.security import SASLPlaintext
+from faststream.nats.security import NatsUserPassword
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -38,7 +40,7 @@ class Loop(Protocol):
 class Broker(NatsBroker):
     """FastStream's broker, which also runs the pull loops of durable consumers (see ``consumer.py``)."""
 
-    def __init__(self, servers: str, **options: Any) -> None:
+    def __init__(self, servers: list[str], **options: Any) -> None:
         super().__init__(servers, **options)
         self.loops: list[Loop] = []
 
@@ -69,9 +71,14 @@ class Broker(NatsBroker):
 def create_broker(service: str, settings: ServiceSettings) -> Broker:
     """A broker for one service, not yet connected; it reconnects for ever once it was."""
     return Broker(
-        settings.nats_url,
+        addresses(settings.nats_url),
         name=service,
-        security=SASLPlaintext(username=settings.nats_user, password=settings.nats_password.get_secret_value()),
+        security=NatsUserPassword(
+            settings.nats_user,
+            settings.nats_password.get_secret_value(),
+            ssl_context=trusting(settings.nats_ca_file),
+            tls_handshake_first=settings.nats_ca_file is not None,
+        ),
         inbox_prefix=subjects.inbox_prefix(settings.nats_user),
         connect_timeout=CONNECT_TIMEOUT_S,
         reconnect_time_wait=RECONNECT_WAIT_S,
@@ -95,10 +102,26 @@ def jetstream(broker: NatsBroker) -> JetStreamContext:
     return broker.config.broker_config.connection_state.stream
 
 
-async def connect_plain(url: str, user: str, password: str) -> Client:
+def addresses(nats_url: str) -> list[str]:
+    """The servers that a setting names, in its order."""
+    return [address.strip() for address in nats_url.split(",")]
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext | None:
+    """What certificates are checked against: this authority and no other; None: connections are plain.
+
+    Whoever has it must also shake hands before anything is said: nats-py would go on in plain text with a server, or
+    with somebody between, who says that no TLS is asked for.
+    """
+    return None if ca_file is None else ssl.create_default_context(cafile=ca_file)
+
+
+async def connect_plain(url: str, user: str, password: str, ca_file: Path | None = None) -> Client:
     """A bare nats-py connection, for jobs that run once (provisioning, tests)."""
     return await nats.connect(  # pyright: ignore[reportUnknownMemberType]  # nats-py leaves its keyword options untyped
-        url,
+        addresses(url),
+        tls=trusting(ca_file),
+        tls_handshake_first=ca_file is not None,
         user=user,
         password=password,
         inbox_prefix=subjects.inbox_prefix(user),

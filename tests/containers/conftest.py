@@ -1,0 +1,16 @@
+"""Fixtures: the system in containers. Nothing here runs where no engine answers or the images are not built."""
+
+from collections.abc import Generator
+
+import pytest
+from support.compose import CONTRACT_MODULES, ComposeStack, composed, needs_containers
+
+pytest.register_assert_rewrite(*(f"e2e.{module}" for module in CONTRACT_MODULES))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Generator[ComposeStack]:
+    """The core profile, shared by the run."""
+    needs_containers()
+    with composed() as running:
+        yield running
