@@ -11,10 +11,10 @@ STAMP := $(VENV)/.set-up
 # uv trusts the system's certificates, as pip and a company's own authority need it to.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo up test check faults bench api lock clean
+.PHONY: help setup demo up test check faults images containers bench api lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create the virtual environment with every pinned package and the hookbus command
 
@@ -48,6 +48,12 @@ check: setup ## lint, format, types, import contracts, supply chain
 
 faults: setup ## the tests that kill processes under load, at full size
 	HOOKBUS_FAULTS=full $(BIN)/pytest tests/faults -m faults
+
+images: ## build the container images, base images included, without a registry (needs an engine and root)
+	deploy/airgap/build.sh
+
+containers: setup ## the tests of the containers at full size: TLS, a cluster, servers lost (needs an engine and the images)
+	HOOKBUS_CONTAINERS=full $(BIN)/pytest tests/containers
 
 bench: setup ## measure, as ratios against references taken in the same run
 	$(BIN)/python -m pytest tests/bench --timeout 900 -s -p no:cacheprovider --override-ini 'python_files=bench_*.py' --override-ini 'python_functions=bench_*'

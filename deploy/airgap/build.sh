@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build the images of the core profile on a machine without an image registry: base images from Debian packages and
-# wheels under the names and tags that docker-compose.yml and deploy/Dockerfile use, then hookbus itself.
+# Build the images of the core profile, and Prometheus, on a machine without an image registry: base images from Debian
+# packages and wheels under the names and tags that docker-compose.yml and deploy/Dockerfile use, then hookbus itself.
 # Needs a Docker engine, root, and the Debian packages mmdebstrap and busybox-static. Reaches Debian's and Python's
 # package servers, or their mirrors as this machine's own settings name them; what it builds is then carried elsewhere
 # with `docker save`.
@@ -13,11 +13,12 @@ cd "$(dirname "$0")/../.."
 # The engine's older builder: it needs no plugin.
 export DOCKER_BUILDKIT=0
 SUITE=bookworm
-# The oldest Debian with PostgreSQL 18; that of the wheel, which the embedded stack runs, speaks no TLS.
-POSTGRES_SUITE=forky
+# The oldest Debian with PostgreSQL 18 and Prometheus 3. PostgreSQL's wheel, which the embedded stack runs, speaks no TLS.
+NEXT_SUITE=forky
 PYTHON_IMAGE=python:3.11-slim-bookworm
 NATS_IMAGE=nats:2.15-alpine
 POSTGRES_IMAGE=postgres:18-bookworm
+PROMETHEUS_IMAGE=prom/prometheus:v3.0.1
 IMAGES="gateway budget session audit jobs"
 VERSION=0.1.0
 WHEELS=deploy/airgap/wheels
@@ -88,10 +89,18 @@ if absent "$NATS_IMAGE"; then
     echo "built $NATS_IMAGE"
 fi
 if absent "$POSTGRES_IMAGE"; then
-    bootstrap hookbus-airgap/postgresql "$POSTGRES_SUITE" postgresql-18,ca-certificates,tzdata
+    bootstrap hookbus-airgap/postgresql "$NEXT_SUITE" postgresql-18,ca-certificates,tzdata
     docker build --quiet --tag "$POSTGRES_IMAGE" deploy/airgap/postgres > /dev/null
     docker image rm hookbus-airgap/postgresql > /dev/null
     echo "built $POSTGRES_IMAGE"
+fi
+if absent "$PROMETHEUS_IMAGE"; then
+    # Started as the official image is: the same user and folder.
+    bootstrap hookbus-airgap/prometheus "$NEXT_SUITE" prometheus,ca-certificates,tzdata
+    printf 'FROM %s\nRUN mkdir /prometheus && chown 65534:65534 /prometheus\nUSER 65534:65534\nWORKDIR /prometheus\nVOLUME /prometheus\nEXPOSE 9090\nENTRYPOINT ["/usr/bin/prometheus"]\n' \
+        hookbus-airgap/prometheus | docker build --quiet --tag "$PROMETHEUS_IMAGE" - > /dev/null
+    docker image rm hookbus-airgap/prometheus > /dev/null
+    echo "built $PROMETHEUS_IMAGE"
 fi
 
 for image in $IMAGES; do

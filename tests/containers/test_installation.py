@@ -25,12 +25,13 @@ def said(host, port, first):
     try:
         with socket.create_connection((host, port), {CONNECT_TIMEOUT_S}) as peer:
             peer.sendall(first)
-            return peer.recv(4).decode()
+            return peer.recv(4)
     except OSError:
-        return "-"
-print(said(sys.argv[1], 4222, b""), said(sys.argv[2], 5432, {POSTGRES_SSL_REQUEST!r}))
+        return b""
+print(said(sys.argv[1], 4222, b"") == b"INFO", said(sys.argv[2], 5432, {POSTGRES_SSL_REQUEST!r}) in (b"S", b"N"))
 """
-"""Prints what the bus and the database at two addresses say to a stranger."""
+"""Prints whether at two addresses the bus and the database speak to a stranger. That a connection is made says nothing:
+some networks have a proxy that takes every one."""
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -73,9 +74,9 @@ def test_each_network_reaches_what_it_is_for(stack: ComposeStack) -> None:
     image = stack.inspect("gateway")["Config"]["Image"]
     code = ("python", "-P", "-c", PROBE, nats, postgres)
     run = ("run", "--rm", "--network", f"{stack.project}_edge", "--entrypoint", code[0], image, *code[1:])
-    assert docker(*run).split() == ["-", "-"]
-    assert docker("exec", stack.containers("gateway")[0], *code).split() == ["INFO", "-"]
-    assert docker("exec", stack.containers("budget")[0], *code).split() == ["INFO", "N"]
+    assert docker(*run).split() == ["False", "False"]
+    assert docker("exec", stack.containers("gateway")[0], *code).split() == ["True", "False"]
+    assert docker("exec", stack.containers("budget")[0], *code).split() == ["True", "True"]
     assert stack.inspect("signer")["HostConfig"]["NetworkMode"] == "none"
 
 
@@ -95,11 +96,10 @@ def test_a_container_has_no_more_than_it_needs(stack: ComposeStack, service: str
 @pytest.mark.parametrize("service", SERVICES)
 def test_nothing_that_serves_runs_as_root(stack: ComposeStack, service: str) -> None:
     """Of the processes in the container, the engine's own init apart."""
-    rows = docker("top", stack.containers(service)[0], "-eo", "uid,comm").splitlines()[1:]
-    users = {row.split()[1]: row.split()[0] for row in rows}
-    users.pop("docker-init", None)
+    rows = docker("top", stack.containers(service)[0], "-eo", "pid,uid,comm").splitlines()[1:]
+    users = [row.split()[1] for row in rows if "docker-init" not in row]
     assert users
-    assert "0" not in users.values()
+    assert "0" not in users
 
 
 def test_no_password_is_a_default_or_shown_to_the_engine(stack: ComposeStack) -> None:

@@ -240,6 +240,11 @@ class ComposeStack:
         return [one["IPAddress"] for one in networks.values() if one["IPAddress"]]
 
 
+def is_healthy(container: str) -> bool:
+    """Whether a container's own health check says so."""
+    return docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() == "healthy"
+
+
 @contextmanager
 def composed(*overlays: str, gateways: int = 1) -> Generator[ComposeStack]:
     """A running stack within the block; nothing of it is left after."""
