@@ -185,7 +185,8 @@ def test_a_role_of_the_database_has_its_own_schema_and_the_log_is_only_added_to(
 HASHES = """
 import hashlib, pathlib
 for path in pathlib.Path("/volume").rglob("*"):
-    if path.is_file():
+    # But for the signer's note of its last signature.
+    if path.is_file() and path.suffix != ".last":
         print(path, hashlib.sha256(path.read_bytes()).hexdigest())
 """
 
