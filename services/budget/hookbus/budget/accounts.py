@@ -133,6 +133,19 @@ class Account:
         self.changed = False
         self.rolled_until_us = 0
 
+    def copy(self) -> "Account":
+        """A working copy of its own, unchanged so far."""
+        other = Account(
+            self.config,
+            last_at_us=self.last_at_us,
+            held=(self.held[0], self.held[1]),
+            starts_us=self.starts_us.copy(),
+            spent=self.spent.copy(),
+        )
+        other.subagents = self.subagents
+        other.rolled_until_us = self.rolled_until_us
+        return other
+
     def roll(self, calendar: Calendar, at_us: int) -> None:
         """Open the windows around ``at_us``. A window only ever moves forward, so a clock that steps back or two
         writers at an edge open it once."""

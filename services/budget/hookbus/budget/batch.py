@@ -51,6 +51,7 @@ class Batch:
         self.requests_changed: set[tuple[int, str]] = set()
         self.warned: list[Warned] = []
         self.calendar = calendar
+        self.clock_us = clock_us
         self.new_id = new_id
         self.subagents_max = subagents_max
         self.recorded = dict(recorded or {})

@@ -118,6 +118,9 @@ def _remember_early(batch: Batch, command: Charge, chain: Chain, at_us: int) -> 
     )
     batch.know(early)
     batch.opened.append(early)
+    # Whoever judges by the agent's balance as it was must find that it is another now.
+    agent = batch.accounts[chain.agent]
+    agent.last_at_us, agent.changed = at_us, True
 
 
 def _charge_row(

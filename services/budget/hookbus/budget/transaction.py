@@ -1,7 +1,7 @@
 """One batch of commands as one transaction: lock what they touch, judge them in order, write everything back."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -14,6 +14,7 @@ from hookbus.budget.batch import Batch
 from hookbus.budget.commands import Answer, Charge, Command, Hold, HoldState, Reserve
 from hookbus.budget.directory import Directory
 from hookbus.budget.notices import warning_event
+from hookbus.budget.quick import QuickReserves
 from hookbus.budget.repository import Connection, accounts, charges, outbox
 from hookbus.budget.repository import holds as holds_repository
 from hookbus.budget.repository import ledger as repository
@@ -112,6 +113,7 @@ class LedgerTransaction:
         self._calendar = calendar
         self._new_id = new_id or Uuid7()
         self._subagents_max = subagents_max
+        self._quick = QuickReserves(directory, calendar, self._new_id, subagents_max=subagents_max)
         self._hold_chains: dict[UUID | tuple[int, str], Chain] = {}
 
     async def run(self, connection: Connection, commands: Sequence[Command]) -> list[Answer]:
@@ -122,6 +124,12 @@ class LedgerTransaction:
             asyncpg.PostgresError, OSError: nothing was committed, or it is not known whether it was; a command with a
                 dedupe key may be repeated.
         """
+        self._directory.trim()
+        done = await self._quick.attempt(connection, commands)
+        if done is not None:
+            answers, batch = done
+            self._remember(batch)
+            return answers
         attempt = 1
         while True:
             try:
@@ -146,10 +154,12 @@ class LedgerTransaction:
         for chain in {*chains, *await self._chains_elsewhere(connection, needs)}:
             locks.update(chain.ids())
         async with connection.transaction():
-            batch = await self._open(connection, needs, locks, moves)
+            locked = await repository.lock(connection, locks)
+            batch = await self._open(connection, needs, locked, moves)
             answers = [ledger.apply(batch, command, chain) for command, chain in zip(commands, chains, strict=True)]
-            await _write(connection, batch)
+            written_by = await _write(connection, batch)
         self._remember(batch)
+        self._quick.learn(batch, {each.account_id: each.written_by for each in locked}, written_by, needs.tools)
         return answers
 
     async def _chains_elsewhere(self, connection: Connection, needs: _Needs) -> set[Chain]:
@@ -170,11 +180,10 @@ class LedgerTransaction:
         self,
         connection: Connection,
         needs: _Needs,
-        locks: Collection[int],
+        locked: Sequence[repository.Locked],
         moves: int,
     ) -> Batch:
-        """Lock the accounts, then read: what is read under the locks stays true until the commit."""
-        locked = await repository.lock(connection, locks)
+        """Read, once the accounts are locked: what is read under the locks stays true until the commit."""
         await self._refresh(connection, locked)
         if self._directory.moves != moves:
             raise StaleError
@@ -230,10 +239,13 @@ class LedgerTransaction:
                 self._hold_chains[hold.chain.agent, hold.operation_id] = hold.chain
 
 
-async def _write(connection: Connection, batch: Batch) -> None:
+async def _write(connection: Connection, batch: Batch) -> int:
+    """Write everything back; the number of the transaction, 0 where no balance changed."""
+    written_by = 0
     if batch.rows:
         await repository.append(connection, batch.rows)
-        await repository.save(connection, [account for account in batch.accounts.values() if account.changed])
+    if balances := [account for account in batch.accounts.values() if account.changed]:
+        written_by = await repository.save(connection, balances)
     if batch.opened:
         await holds_repository.open_holds(connection, batch.opened)
     changed = list(batch.changed.values())
@@ -246,3 +258,4 @@ async def _write(connection: Connection, batch: Batch) -> None:
         await charges.save_requests(connection, [(key, batch.requests[key]) for key in sorted(batch.requests_changed)])
     if batch.warned:
         await outbox.add(connection, [warning_event(each) for each in batch.warned])
+    return written_by

@@ -15,7 +15,8 @@ from hookbus.budget.windows import SLOTS, to_datetime, to_us
 # clock is read outside the locking step and the greatest reading used, which is one made after the last lock.
 _LOCK: Final = """
     WITH locked AS MATERIALIZED (
-        SELECT account_id, config_version, last_at_us, held_tokens, held_usd_micros, starts_us, spent, subagents
+        SELECT account_id, config_version, last_at_us, held_tokens, held_usd_micros, starts_us, spent, subagents,
+            xmin::text::bigint AS written_by
         FROM budget.balances WHERE account_id = ANY($1::bigint[])
         ORDER BY account_id FOR UPDATE
     )
@@ -30,6 +31,7 @@ _SAVE: Final = f"""
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[]) WITH ORDINALITY
         AS made (account_id, last_at_us, held_tokens, held_usd_micros, subagents, place)
     WHERE b.account_id = made.account_id
+    RETURNING pg_current_xact_id()::xid::text::bigint
 """  # noqa: S608 - a constant
 _RECORDED: Final = """
     SELECT dedupe_key, agent_account, fingerprint, tokens, usd_micros, reservation
@@ -65,15 +67,16 @@ _HISTORY_COLUMNS: Final = (
 
 
 class Locked:
-    """An account's balance as it was when its lock was taken."""
+    """An account's balance as it was when its lock was taken, and the number of the transaction that had written it."""
 
-    __slots__ = ("_row", "account_id", "clock_us", "version")
+    __slots__ = ("_row", "account_id", "clock_us", "version", "written_by")
 
     def __init__(self, row: Any) -> None:
         self._row = row
         self.account_id: int = row["account_id"]
         self.version: int = row["config_version"]
         self.clock_us: int = to_us(row["clock"])
+        self.written_by: int = row["written_by"]
 
     def onto(self, account: Account) -> Account:
         """Fill a fresh working copy."""
@@ -91,9 +94,9 @@ async def lock(connection: Connection, ids: Collection[int]) -> list[Locked]:
     return [Locked(row) for row in await connection.fetch(_LOCK, list(ids))]
 
 
-async def save(connection: Connection, accounts: Sequence[Account]) -> None:
-    """Write the balances back. The caller holds their locks."""
-    await connection.execute(
+async def save(connection: Connection, accounts: Sequence[Account]) -> int:
+    """Write the balances back, at least one. The caller holds their locks. The number of its transaction."""
+    return await connection.fetchval(
         _SAVE,
         [account.config.id for account in accounts],
         [account.last_at_us for account in accounts],
