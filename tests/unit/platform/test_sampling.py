@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -15,20 +16,20 @@ from prometheus_client import REGISTRY
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform import exporting, sampling, telemetry
 from hookbus.platform.exporting import BoundedSpanProcessor
+from hookbus.platform.recording import RecordingTracer
 from hookbus.platform.sampling import Keeper, Rate, RateSampler
 
 
 @contextmanager
 def process(
     ratio: float, *, keeps: bool = True, decides: bool = False
-) -> Generator[tuple[trace.Tracer, InMemorySpanExporter, Keeper]]:
+) -> Generator[tuple[RecordingTracer, InMemorySpanExporter, Keeper]]:
     """The tracer of one process, and what it has exported."""
     exported = InMemorySpanExporter()
     keeper = Keeper(SimpleSpanProcessor(exported))
-    provider = TracerProvider(sampler=RateSampler(Rate(ratio), keeps=keeps, decides=decides))
-    provider.add_span_processor(keeper)
-    yield provider.get_tracer("test"), exported, keeper
-    provider.shutdown()
+    sampler = RateSampler(Rate(ratio), keeps=keeps, decides=decides)
+    yield RecordingTracer(sampler, keeper, Resource.create({"service.name": "test"})), exported, keeper
+    keeper.shutdown()
 
 
 def remote(trace_id: int, *, sampled: bool) -> Context:
@@ -175,7 +176,7 @@ def test_an_error_is_noted_without_its_text(
     monkeypatch: pytest.MonkeyPatch, error: Exception, *, failed: bool, kind: str
 ) -> None:
     with process(1.0) as (tracer, exported, _):
-        made: Callable[[], trace.Tracer] = lambda: tracer  # noqa: E731 - the one line that stands for the process's own
+        made: Callable[[], RecordingTracer] = lambda: tracer  # noqa: E731 - the one line that stands for the process's own
         monkeypatch.setattr(telemetry, "tracer", made)
         with pytest.raises(type(error)), telemetry.span("work"):
             raise error

@@ -73,7 +73,9 @@ class OperationHandlers:
                 faults[index] = error
         attributes = {"db.system.name": "postgresql", "hookbus.command": Reserve.__name__}
         with telemetry.batch_step("ledger commit", attributes, SpanKind.CLIENT):
-            answers = iter(await self._writer.submit_all(commands))
+            done = await self._writer.submit_all(commands)
+        answers = iter(done)
+        telemetry.keep_each(isinstance(one, Reserved) and not one.allowed for one in done)
         return [
             faults[index] if index in faults else _answer_text(request.agent_id, next(answers))
             for index, request in enumerate(requests)
@@ -103,6 +105,8 @@ class OperationHandlers:
         assert isinstance(answer, Reserved)
         if answer.outcome is Outcome.CONFLICT:
             raise ProblemError(ProblemCode.CONFLICT, answer.reason)
+        if not answer.allowed:
+            telemetry.keep()
         return answer
 
     def _reserve(self, request: ReserveRequest) -> Reserve:

@@ -101,6 +101,9 @@ class Decider:
         verdict, code = Verdict(assessed.decision), DecisionCode(assessed.code)
         if verdict is Verdict.DENY:
             return _decision(event, verdict, code, assessed.reason, risk=assessed.risk)
+        if finding is not None or verdict is not Verdict.ALLOW:
+            # Known before the budget is asked, which is not told of the decision and would keep its part back.
+            telemetry.keep()
         reserved = await self._peers.reserve(_reserve_request(event, payload, assessed.budget_share))
         if not reserved.allowed:
             limited = Verdict.ASK if reserved.mode is Mode.ASK else Verdict.DENY

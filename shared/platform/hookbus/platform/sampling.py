@@ -7,15 +7,12 @@ sampled flag from then on, so that the next process sends what waits there (docs
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
-from opentelemetry.util.types import Attributes
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 
 SPANS_WAITING_MAX: Final = 8_192
 """Spans outside the share that wait for their trace's verdict; beyond it the oldest trace is forgotten."""
@@ -37,7 +34,7 @@ class Rate:
         return trace_id & _ID_MASK < self._bound
 
 
-class RateSampler(Sampler):
+class RateSampler:
     """Samples a share of traces; records the rest where ``keeps``, so that an objection in it can still be kept.
 
     Args:
@@ -51,31 +48,17 @@ class RateSampler(Sampler):
         self._outside = Decision.RECORD_ONLY if keeps else Decision.DROP
         self._decides = decides
 
-    def should_sample(  # noqa: PLR0917 - the signature is the library's
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,  # noqa: ARG002 - the signature is the library's
-        kind: SpanKind | None = None,  # noqa: ARG002 - as above
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,  # noqa: ARG002 - as above
-        trace_state: TraceState | None = None,  # noqa: ARG002 - as above
-    ) -> SamplingResult:
-        """Whether a span is recorded, and whether it is exported without asking further."""
-        parent_span = trace.get_current_span(parent_context)
+    def decide(self, parent_span: trace.Span, trace_id: int) -> Decision:
+        """Whether a span below ``parent_span`` is recorded, and whether it is exported without asking further."""
         parent = parent_span.get_span_context()
         if parent.is_valid and not parent.is_remote and not parent_span.is_recording():
-            return SamplingResult(Decision.DROP)
+            return Decision.DROP
         follows = parent.is_valid and not (parent.is_remote and self._decides)
         sampled = parent.trace_flags.sampled if follows else self._rate.takes(trace_id)
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if sampled else self._outside, attributes)
-
-    def get_description(self) -> str:
-        """For people who read the process's state."""
-        return "share of traces, objections and errors always"
+        return Decision.RECORD_AND_SAMPLE if sampled else self._outside
 
 
-class Keeper(SpanProcessor):
+class Keeper:
     """Passes sampled spans on, and holds the others back until their trace is kept or forgotten."""
 
     def __init__(self, onward: SpanProcessor) -> None:
@@ -105,10 +88,9 @@ class Keeper(SpanProcessor):
         for span in freed:
             self._onward.on_end(_as_sampled(span))
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the signature is the library's
+    def on_start(self, context: SpanContext) -> None:
         """A sampled span of a trace that waits: another process has found that it matters."""
-        context = span.context
-        if context is not None and context.trace_flags.sampled and context.trace_id in self._waiting:
+        if context.trace_flags.sampled and context.trace_id in self._waiting:
             self.keep(context.trace_id)
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -19,13 +19,14 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_NAMESPACE, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from hookbus.contracts.problems import STATUS_BY_CODE, ProblemError
 from hookbus.platform.exporting import BoundedSpanProcessor, span_exporter
+from hookbus.platform.recording import RecordingTracer
 from hookbus.platform.sampling import Keeper, Rate, RateSampler
 from hookbus.platform.settings import ServiceSettings
 
@@ -47,6 +48,7 @@ _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 class _Process:
     """What the process's telemetry is, once it is started."""
 
+    tracer: RecordingTracer | None = None
     keeper: Keeper | None = None
     rate: Rate | None = None
     keeps: bool = False
@@ -68,16 +70,14 @@ class Telemetry:
 
     def __init__(self, service: str, settings: ServiceSettings, *, is_edge: bool = False) -> None:
         resource = Resource.create({SERVICE_NAME: service, SERVICE_NAMESPACE: "hookbus"})
-        self._tracer_provider: TracerProvider | None = None
+        self._keeper: Keeper | None = None
         endpoint, protocol = settings.otlp_endpoint or None, settings.otlp_protocol
         if endpoint is not None and (settings.trace_sample_ratio > 0 or settings.trace_keep_objections):
             rate = Rate(settings.trace_sample_ratio)
             sampler = RateSampler(rate, keeps=settings.trace_keep_objections, decides=is_edge)
             keeper = Keeper(BoundedSpanProcessor(span_exporter(endpoint, protocol)))
-            self._tracer_provider = TracerProvider(resource=resource, sampler=sampler)
-            self._tracer_provider.add_span_processor(keeper)
-            trace.set_tracer_provider(self._tracer_provider)
-            _PROCESS.keeper = keeper
+            self._keeper = _PROCESS.keeper = keeper
+            _PROCESS.tracer = RecordingTracer(sampler, keeper, resource)
             _PROCESS.rate = rate if is_edge else None
             _PROCESS.keeps = settings.trace_keep_objections
         else:
@@ -86,13 +86,18 @@ class Telemetry:
 
     def close(self) -> None:
         """Export what waits, within the export timeout."""
-        if self._tracer_provider is not None:
-            self._tracer_provider.shutdown()
+        if self._keeper is not None:
+            self._keeper.shutdown()
+
+
+def tracer() -> trace.Tracer | RecordingTracer:
+    """The process's tracer; that of the library's provider until telemetry is started."""
+    return _PROCESS.tracer or _library_tracer()
 
 
 @cache
-def tracer() -> trace.Tracer:
-    """The process's tracer; a no-op one until telemetry is started. Kept: looking it up costs more than a span."""
+def _library_tracer() -> trace.Tracer:
+    """Kept: looking it up costs more than a span."""
     return trace.get_tracer(_INSTRUMENTATION_NAME)
 
 
@@ -145,9 +150,25 @@ def _traceparent(context: SpanContext) -> str | None:
 
 def keep() -> None:
     """Export the current trace whatever the rate says: it holds an objection."""
-    current = trace.get_current_span()
-    if _PROCESS.keeper is not None and current.is_recording():
-        context = current.get_span_context()
+    _keep(trace.get_current_span())
+
+
+def keep_each(objections: Iterable[bool]) -> None:
+    """:meth:`keep` for those events of the batch that hold an objection, by place; outside a batch for the current one.
+
+    Where the batch is not handled as a whole, an objection keeps them all.
+    """
+    spans, objected = _BATCH.get() or (trace.get_current_span(),), tuple(objections)
+    if len(spans) != len(objected):
+        objected = (any(objected),) * len(spans)
+    for one, objects in zip(spans, objected, strict=True):
+        if objects:
+            _keep(one)
+
+
+def _keep(kept: trace.Span) -> None:
+    if _PROCESS.keeper is not None and kept.is_recording():
+        context = kept.get_span_context()
         if not context.trace_flags.sampled:
             _PROCESS.keeper.keep(context.trace_id)
 
