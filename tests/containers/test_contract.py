@@ -17,6 +17,8 @@ LOCAL = {
     "test_with_the_bus_stopped_hooks_spool_and_the_spool_drains_on_its_return",
     "test_poison_is_set_aside_by_every_service_and_its_neighbours_pass",
     "test_a_denial_is_kept_whatever_the_rate",
+    # It asks the embedded stack's supervisor.
+    "test_status_says_that_all_is_ready",
     # They start a second gateway on this machine, which cannot reach the bus.
     "test_a_stolen_token_opens_nothing_until_the_password_is_given",
     "test_a_forwarding_header_counts_from_trusted_proxies_alone",
