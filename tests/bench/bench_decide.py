@@ -1,4 +1,8 @@
-"""Decisions over HTTP: keep-alive connections, each client waiting for its answer, against a server without work."""
+"""Decisions over HTTP: keep-alive connections, each client waiting for its answer, against a server without work.
+
+Each client asks far faster than an agent would. A burst is weighed against five minutes of a session's own past, which
+no session here has, so nothing is assessed or stored that ordinary work would not cause.
+"""
 
 import httpx
 from support.bare import bare_server
