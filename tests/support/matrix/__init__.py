@@ -1,0 +1,1 @@
+"""The fault matrix: a stack whose parts can be broken, load that remembers what it was told, and a recount."""
