@@ -5,23 +5,11 @@ from collections.abc import Callable, Generator
 import pytest
 from support.matrix.deaths import all_killed, killed, killed_at, rolling_restart, signer_killed
 from support.matrix.points import Point
-from support.matrix.row import Fault, play
+from support.matrix.row import Fault
+from support.matrix.rows import ROW_TIMEOUT_S, each, hold
 from support.matrix.stand import SERVICES, Stand, standing
 
-TEST_TIMEOUT_S = 400
-
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(TEST_TIMEOUT_S)]
-
-ROWS = [
-    *(killed_at(service, service, point) for service in SERVICES for point in Point),
-    *(killed_at("postgres", service, point) for service in SERVICES[1:] for point in Point),
-    *(killed_at("nats", service, point) for service in SERVICES for point in Point),
-    killed("traces"),
-    signer_killed(),
-    all_killed("nats", "postgres"),
-    all_killed("nats", "postgres", *SERVICES),
-    rolling_restart(),
-]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(ROW_TIMEOUT_S)]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +18,30 @@ def stand() -> Generator[Stand]:
         yield running
 
 
-@pytest.mark.parametrize("fault", ROWS, ids=lambda fault: fault.name)
-async def test_row(stand: Stand, fault: Fault, record_property: Callable[[str, object], None]) -> None:
-    figures, findings = await play(stand, fault)
-    record_property("row", figures.as_json())
-    print(figures)
-    assert not findings.broken, str(findings)
+@each(
+    everyday=[
+        killed_at("audit", "audit", Point.AFTER_COMMIT),
+        killed_at("postgres", "budget", Point.BEFORE_COMMIT),
+    ],
+    full=[
+        *(
+            killed_at(service, service, point)
+            for service in SERVICES
+            for point in Point
+            if (service, point) != ("audit", Point.AFTER_COMMIT)
+        ),
+        killed_at("postgres", "audit", Point.BEFORE_COMMIT),
+        killed_at("postgres", "session", Point.AFTER_COMMIT),
+        killed_at("postgres", "audit", Point.AFTER_ACK),
+        *(killed_at("nats", "gateway", point) for point in Point),
+        killed_at("nats", "audit", Point.BEFORE_COMMIT),
+        killed_at("nats", "budget", Point.AFTER_COMMIT),
+        killed("traces"),
+        signer_killed(),
+        all_killed("nats", "postgres"),
+        all_killed("nats", "postgres", *SERVICES),
+        rolling_restart(),
+    ],
+)
+async def test_death(stand: Stand, fault: Fault, record_property: Callable[[str, object], None]) -> None:
+    await hold(stand, fault, record_property)

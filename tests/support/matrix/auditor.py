@@ -1,4 +1,4 @@
-"""A reader of the log who trusts nobody: pins its key, collects every checkpoint, has each one's continuation proved."""
+"""A reader of the log who trusts nobody: pins its key, collects every checkpoint, has each continuation proved."""
 
 import asyncio
 import base64

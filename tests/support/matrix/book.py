@@ -47,6 +47,8 @@ class Book:
     tag: str
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Events answered 202, as they were sent."""
+    sequence: int = 0
+    """The highest place on the bus that an event was told to have."""
     decided: dict[str, Decided] = field(default_factory=dict[str, Decided])
     settled: dict[str, Settled] = field(default_factory=dict[str, Settled])
     limits: dict[str, int] = field(default_factory=dict[str, int])

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import httpx
 
@@ -22,6 +22,7 @@ LOGIN_TIMEOUT_S = 30.0
 PASSWORD = "quite a long phrase 42"
 """No breach list knows it."""
 
+Short: TypeAlias = dict[str, object]
 Use = Callable[[], Awaitable[bool]]
 """Shows a credential; whether it was accepted."""
 
@@ -77,7 +78,7 @@ class Revoker:
         key_id, bearer = made.json()["key"]["key_id"], made.json()["api_key"]
 
         async def use() -> bool:
-            event = {"kind": "notification", "id": unique("key-event"), "agent_id": "key-holder", "data": {}}
+            event: Short = {"kind": "notification", "id": unique("key-event"), "agent_id": "key-holder", "data": {}}
             return await self._accepted("POST", EVENTS, event, bearer)
 
         await use()
@@ -103,11 +104,17 @@ class Revoker:
         agent = f"{self._book.tag}-killed"
 
         async def use() -> bool:
-            body = {"kind": "pre-task", "id": unique("load"), "agent_id": agent, "session": session, "data": {}}
+            body: Short = {"kind": "pre-task", "id": unique("load"), "agent_id": agent, "session": session, "data": {}}
             answer = await self._door.attempt("POST", DECIDE, body)
             return answer is not None and answer.status_code == 200 and answer.json()["decision"] == "allow"
 
-        opened = {"kind": "session-start", "id": unique("load"), "agent_id": agent, "session": session, "data": {}}
+        opened: Short = {
+            "kind": "session-start",
+            "id": unique("load"),
+            "agent_id": agent,
+            "session": session,
+            "data": {},
+        }
         if await self._door.ask("POST", EVENTS, opened) is None:
             return
         path = f"/api/v1/sessions/{session}/kill"

@@ -150,7 +150,9 @@ class Load:
             events = [self._some_event() for _ in range(count)]
             answer = await self.door.ask("POST", EVENTS, events if count > 1 else events[0])
             if answer is not None:
-                told = {one["id"] for one in answer.json()["accepted"]}
+                accepted = answer.json()["accepted"]
+                told = {one["id"] for one in accepted}
+                self.book.sequence = max(self.book.sequence, *(one["seq"] for one in accepted))
                 for event in events:
                     if event["id"] in told:
                         self.book.accepted[event["id"]] = event
@@ -193,13 +195,14 @@ class Load:
         if decided.reservation is None:
             self.book.odd.append(f"decision on {decided.event_id}: allowed without a reservation")
             return
+        tokens = self._randomness.randint(0, estimate)
         body = {
             "agent_id": decided.agent,
-            "tokens_used": self._randomness.randint(0, estimate),
+            "tokens_used": tokens,
             "cost": "0.000001",
             "reservation": decided.reservation,
             "idempotency_key": decided.event_id,
         }
         answer = await self.door.ask("POST", DEDUCT, body)
         if answer is not None:
-            self.book.settled[decided.event_id] = Settled(decided.event_id, decided.agent, body["tokens_used"])
+            self.book.settled[decided.event_id] = Settled(decided.event_id, decided.agent, tokens)

@@ -29,7 +29,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Tree:
-    """Grows leaf by leaf; remembers the roots of whole subtrees only, so that any number of sizes is checked in one go."""
+    """Grows leaf by leaf; remembers the roots of whole subtrees only, so that many sizes are checked in one go."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -73,34 +73,33 @@ def check_consistency(first: "Head", second: "Head", proof: Sequence[bytes]) -> 
     """
     if first.size > second.size:
         raise ForkError(f"a log of {first.size} entries shrank to {second.size}")
+    if first.size == second.size and (proof or first.root != second.root):
+        raise ForkError(f"two trees of {first.size} entries")
     if first.size in {0, second.size}:
-        if first.size and (proof or first.root != second.root):
-            raise ForkError(f"two trees of {first.size} entries")
         return
-    path = list(proof)
-    if first.size & (first.size - 1) == 0:
-        path.insert(0, first.root)
-    if not path:
-        raise ForkError("the proof is empty")
-    number, last = first.size - 1, second.size - 1
+    whole = first.size & (first.size - 1) == 0
+    path = [first.root, *proof] if whole else list(proof)
+    if not path or _climb(first.size, second.size, path) != (first.root, second.root):
+        raise ForkError(f"the tree of {second.size} entries does not continue that of {first.size}")
+
+
+def _climb(first_size: int, second_size: int, path: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+    """The roots of both trees that a path leads to; None where it is too long or too short."""
+    number, last = first_size - 1, second_size - 1
     while number & 1:
-        number >>= 1
-        last >>= 1
+        number, last = number >> 1, last >> 1
     old = new = path[0]
     for node in path[1:]:
         if last == 0:
-            raise ForkError("the proof is too long")
+            return None
         if number & 1 or number == last:
             old, new = node_hash(node, old), node_hash(node, new)
             while number and not number & 1:
-                number >>= 1
-                last >>= 1
+                number, last = number >> 1, last >> 1
         else:
             new = node_hash(new, node)
-        number >>= 1
-        last >>= 1
-    if last or old != first.root or new != second.root:
-        raise ForkError(f"the tree of {second.size} entries does not continue that of {first.size}")
+        number, last = number >> 1, last >> 1
+    return (old, new) if last == 0 else None
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ APPLIED = "HOOKBUS_TEST_ENVIRONMENT_APPLIED"
 def main() -> None:
     module, service, control = sys.argv[1:4]
     control_folder = Path(control)
-    changes_file = control_folder / f"{service}.json"
-    changes = json.loads(changes_file.read_text()) if changes_file.exists() else {}
-    environment = changes.get("environment", {})
+    environment_file = control_folder / f"{service}.json"
+    environment: dict[str, str] = json.loads(environment_file.read_text()) if environment_file.exists() else {}
     if environment and APPLIED not in os.environ:
         # Again under the environment asked for: a library to preload is loaded at the start alone.
         os.execve(sys.executable, [sys.executable, "-P", *sys.argv], {**os.environ, **environment, APPLIED: "1"})
@@ -23,8 +22,7 @@ def main() -> None:
     from support.matrix import hooks, sabotage  # noqa: PLC0415 - found once the path is extended
 
     hooks.install(service, control_folder)
-    for name in changes.get("sabotage", ()):
-        sabotage.MEASURES[name]()
+    sabotage.install(service, control_folder)
     sys.argv = [module]
     runpy.run_module(module, run_name="__main__")
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import asdict, dataclass, field
 
-import asyncpg
+from nats.errors import Error as NatsError
 
+from hookbus.contracts import subjects
 from support.matrix.auditor import Auditor
-from support.matrix.book import Book
 from support.matrix.credentials import Revoker
 from support.matrix.load import PATHS, Load
 from support.matrix.recount import Findings, recount
@@ -21,7 +21,8 @@ from support.matrix.stand import Stand
 SEED_VARIABLE = "HOOKBUS_FAULT_SEED"
 WHOLE_WITHIN_S = 15.0
 """I6: after the death of any single process."""
-WHOLE_TIMEOUT_S = 120.0
+WHOLE_TIMEOUT_S = 200.0
+SLOWER_MAX = 8.0
 POLL_S = 0.1
 
 
@@ -50,9 +51,9 @@ class Fault:
     inflict: Callable[[Scene], AbstractAsyncContextManager[None]]
     lasts_s: float = 0.0
     whole_within_s: float = WHOLE_WITHIN_S
-    """From its end on. I6 says 15 s for one dead process; of other faults it is what they were seen to take, doubled."""
-    after: Callable[[Scene], Awaitable[None]] | None = None
-    """More to see to once the load has stopped, before the recount."""
+    """From its end on. I6 says 15 s for one dead process; other faults have bounds of their own."""
+    after: Callable[[Scene, Findings], Awaitable[None]] | None = None
+    """What is to be recounted of this fault alone."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Figures:
     whole_after_s: float
     checkpoints: int
     log_entries: int
+    machine_load: float
+    """Processes that want to run, for each core."""
     notes: dict[str, str]
 
     def as_json(self) -> str:
@@ -100,11 +103,12 @@ async def play(stand: Stand, fault: Fault) -> tuple[Figures, Findings]:
             scene.over()
         whole_after_s = await whole(scene)
         await load.flowing()
-    if fault.after is not None:
-        await fault.after(scene)
+    within_s = fault.whole_within_s * slower()
     findings = await recount(stand, load.book, auditor)
-    if whole_after_s > fault.whole_within_s:
-        findings.add("I6", f"whole again after {whole_after_s:.1f} s, not within {fault.whole_within_s:.0f} s")
+    if fault.after is not None:
+        await fault.after(scene, findings)
+    if whole_after_s > within_s:
+        findings.add("I6", f"whole again after {whole_after_s:.1f} s, not within {within_s:.0f} s")
     book = load.book
     figures = Figures(
         fault=fault.name,
@@ -119,44 +123,41 @@ async def play(stand: Stand, fault: Fault) -> tuple[Figures, Findings]:
         whole_after_s=round(whole_after_s, 1),
         checkpoints=len(auditor.heads),
         log_entries=max((head.size for head in auditor.heads), default=0),
+        machine_load=round(os.getloadavg()[0] / (os.cpu_count() or 1), 1),
         notes=scene.notes,
     )
     return figures, findings
 
 
+def slower() -> float:
+    """How many times longer a start takes here than on a machine that has nothing else to do: where several processes
+    want each core (the stack and its load are about one), what the contract says of time is held in proportion."""
+    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), SLOWER_MAX)
+
+
 async def whole(scene: Scene) -> float:
-    """Seconds from the fault's end until every process is ready, every path answers what was asked since, and all that
-    was accepted before has been taken by every service. :data:`WHOLE_TIMEOUT_S` where that never came."""
-    accepted = dict(scene.load.book.accepted)
+    """Seconds from the fault's end until every process is ready, every path answers what was asked since, and every
+    service has taken all that was accepted before. :data:`WHOLE_TIMEOUT_S` where that never came."""
+    accepted_before = scene.load.book.sequence
     gives_up_at_s = time.monotonic() + WHOLE_TIMEOUT_S
     while time.monotonic() < gives_up_at_s:
         if (
             scene.load.flows_since(scene.ended_at_s)
             and await scene.stand.is_ready()
-            and await taken(scene.stand, scene.load.book, list(accepted))
+            and await taken(scene.stand, accepted_before)
         ):
             return time.monotonic() - scene.ended_at_s
         await asyncio.sleep(POLL_S)
     return WHOLE_TIMEOUT_S
 
 
-async def taken(stand: Stand, book: Book, ids: list[str]) -> bool:
-    """Whether budget, session and audit have each taken these events."""
-    usage = [name for name in ids if book.accepted[name]["kind"] == "usage"]
-    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-        superuser = await stand.superuser()
+async def taken(stand: Stand, sequence: int) -> bool:
+    """Whether every service has acknowledged all hook events up to this place on the bus."""
+    with suppress(OSError, NatsError, TimeoutError):
+        client = await stand.bus()
         try:
-            logged = await superuser.fetchval(
-                "SELECT count(*) FROM audit.entry_lookup WHERE stream = 1 AND event_id = ANY($1)", ids
-            )
-            charged = await superuser.fetchval(
-                "SELECT count(DISTINCT dedupe_key) FROM budget.budget_history WHERE dedupe_key = ANY($1)",
-                [f"event:{name}" for name in usage],
-            )
-            counted = await superuser.fetchval(
-                "SELECT count(*) FROM session.counted_events WHERE event_id = ANY($1)", ids
-            )
+            consumers = await client.jetstream().consumers_info(subjects.STREAM_HOOKS)
         finally:
-            await superuser.close()
-        return (logged, charged, counted) == (len(ids), len(usage), len(ids))
+            await client.close()
+        return all(info.ack_floor is not None and info.ack_floor.stream_seq >= sequence for info in consumers)
     return False

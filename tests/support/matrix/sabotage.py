@@ -1,69 +1,107 @@
-"""Measures that break, in one process, exactly the mechanism that one invariant rests on: the negative controls."""
+"""Measures that break, in a running process, exactly the mechanism that one invariant rests on: the negative controls.
+
+Each is off until the test puts a file of its name into the control folder, and off again when that is gone.
+"""
 
 import uuid
 from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from nats.aio.msg import Msg
 
 import hookbus.platform.bus.consumer as consumers
 
+TRUSTED_FOR_S = 3_600.0
 
-def acknowledge_first() -> None:
-    """Events are acknowledged before they are handled: what dies in between is lost."""
+
+class Measure(StrEnum):
+    """What is broken."""
+
+    ACKNOWLEDGE_FIRST = "acknowledge_first"
+    """audit: events are acknowledged before they are handled; what dies in between is lost."""
+    JUDGE_NOTHING = "judge_nothing"
+    """budget: every reservation fits."""
+    CHARGE_AGAIN = "charge_again"
+    """budget: an event that comes again is charged again."""
+    TRUST_FOR_AN_HOUR = "trust_for_an_hour"
+    """gateway: what is known of a credential is asked again after an hour."""
+    BURY_SILENTLY = "bury_silently"
+    """session: what cannot be processed is dropped, and not put into the dead letters."""
+
+
+def install(service: str, control_folder: Path) -> None:
+    """Put the measures of one service into its process."""
+    for measure, (where, put) in _MEASURES.items():
+        if where == service:
+            put((control_folder / measure).exists)
+
+
+def _acknowledge_first(is_on: Callable[[], bool]) -> None:
     consumer: Any = consumers._BatchConsumer  # pyright: ignore[reportPrivateUsage]
     process = consumer.process
 
     async def hasty(self: Any, messages: list[Msg]) -> None:
-        for message in messages:
-            await message.ack()
-        if messages:
+        if is_on() and messages:
+            for message in messages:
+                await message.ack()
             await messages[0]._client.flush()  # pyright: ignore[reportPrivateUsage]
         await process(self, messages)
 
     consumer.process = hasty
 
 
-def bury_silently() -> None:
-    """What cannot be processed is dropped, and not put into the dead letters."""
-
-    async def bury(_self: Any, message: Msg, _reason: str) -> None:
-        await message.term()
-
+def _bury_silently(is_on: Callable[[], bool]) -> None:
     consumer: Any = consumers._BatchConsumer  # pyright: ignore[reportPrivateUsage]
-    consumer._bury = bury
+    bury = consumer._bury
+
+    async def silent(self: Any, message: Msg, reason: str) -> None:
+        await (message.term() if is_on() else bury(self, message, reason))
+
+    consumer._bury = silent
 
 
-def judge_nothing() -> None:
-    """Every reservation fits."""
+def _judge_nothing(is_on: Callable[[], bool]) -> None:
     from hookbus.budget import reserving  # noqa: PLC0415 - in the budget's process alone
 
-    def fits(*_given: object) -> None:
-        return None
+    judge: Any = reserving.judge
 
-    reserving.judge = fits
+    def mild(*given: Any) -> Any:
+        return None if is_on() else judge(*given)
+
+    reserving.judge = mild
 
 
-def charge_again() -> None:
-    """An event that comes again is charged again."""
+def _charge_again(is_on: Callable[[], bool]) -> None:
     from hookbus.budget import events  # noqa: PLC0415 - in the budget's process alone
 
     charge: Any = events.Charge
 
     def forgetful(*given: Any, dedupe_key: str, **named: Any) -> Any:
-        return charge(*given, dedupe_key=f"{dedupe_key}-{uuid.uuid4().hex}", **named)
+        key = f"{dedupe_key}-{uuid.uuid4().hex}" if is_on() else dedupe_key
+        return charge(*given, dedupe_key=key, **named)
 
     events.Charge = forgetful  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def trust_for_an_hour() -> None:
-    """The gateway asks about a credential once an hour."""
+def _trust_for_an_hour(is_on: Callable[[], bool]) -> None:
     from hookbus.gateway import keys  # noqa: PLC0415 - in the gateway's process alone
 
-    keys.RECORD_AGE_S_MAX = 3_600.0  # pyright: ignore[reportAttributeAccessIssue]
+    cache: Any = keys.RecordCache
+    get, age_s = cache.get, keys.RECORD_AGE_S_MAX
+
+    async def trusting(self: Any, key: str) -> Any:
+        keys.RECORD_AGE_S_MAX = TRUSTED_FOR_S if is_on() else age_s  # pyright: ignore[reportAttributeAccessIssue]
+        return await get(self, key)
+
+    cache.get = trusting
 
 
-MEASURES: dict[str, Callable[[], None]] = {
-    measure.__name__: measure
-    for measure in (acknowledge_first, bury_silently, judge_nothing, charge_again, trust_for_an_hour)
+_MEASURES: dict[Measure, tuple[str, Callable[[Callable[[], bool]], None]]] = {
+    Measure.ACKNOWLEDGE_FIRST: ("audit", _acknowledge_first),
+    Measure.JUDGE_NOTHING: ("budget", _judge_nothing),
+    Measure.CHARGE_AGAIN: ("budget", _charge_again),
+    Measure.TRUST_FOR_AN_HOUR: ("gateway", _trust_for_an_hour),
+    Measure.BURY_SILENTLY: ("session", _bury_silently),
 }

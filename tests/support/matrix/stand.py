@@ -5,10 +5,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import asyncpg
 from nats.aio.client import Client
@@ -22,12 +23,17 @@ from support.bus import bus_settings_of
 from support.fixtures import server_folder
 from support.matrix.launcher import PAUSE_FILE
 from support.matrix.points import Point, Trigger
+from support.matrix.sabotage import Measure
 from support.matrix.wires import Link, Target, Wires
 from support.stack import STOP_GRACE_S, StackFixture
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 SERVICES = ("gateway", "budget", "session", "audit")
 LINKS = (*(f"{service}-nats" for service in SERVICES), *(f"{service}-postgres" for service in SERVICES[1:]))
+
+RESTART_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 5.0
+POLL_S = 0.1
 
 SETTINGS = {
     # The load is no agent whose behaviour is judged: at 1 nothing is ever done for risk.
@@ -65,14 +71,23 @@ class Stand:
     def pid(self, name: str) -> int:
         return self.stack.pids()[name]
 
-    def change(self, service: str, *, environment: Mapping[str, str] | None = None, sabotage: str | None = None) -> None:
-        """What the service starts with from its next start on; nothing but its name: as it was."""
+    def start_with(self, service: str, environment: Mapping[str, str] | None) -> None:
+        """What the service finds in its environment on top, from its next start on; None: nothing."""
         file = self.control / f"{service}.json"
-        if environment is None and sabotage is None:
+        if environment is None:
             file.unlink(missing_ok=True)
-            return
-        changes = {"environment": dict(environment or {}), "sabotage": [sabotage] if sabotage else []}
-        file.write_text(json.dumps(changes))
+        else:
+            file.write_text(json.dumps(environment))
+
+    @contextmanager
+    def sabotaged(self, measure: Measure) -> Generator[None]:
+        """A mechanism broken within the block."""
+        file = self.control / measure
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
 
     async def restart(self, service: str) -> None:
         """SIGTERM, and wait until its successor is ready with all the others."""
@@ -103,14 +118,16 @@ class Stand:
         return await connect_plain(settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value())
 
 
-RESTART_TIMEOUT_S = 60.0
-CONNECT_TIMEOUT_S = 5.0
-POLL_S = 0.1
+BeforeStart: TypeAlias = Callable[[Path, ExitStack], None]
+"""Prepares the folder of a stack that does not run yet; what is to be undone goes onto the stack of exits."""
 
 
 @contextmanager
-def standing(*, before: "BeforeStart | None" = None, **settings: str) -> Generator[Stand]:
-    """A stand for as long as the block runs. ``before`` prepares its folder: a small file system, say."""
+def standing(*, before: BeforeStart | None = None, links: Iterable[Link] = (), **settings: str) -> Generator[Stand]:
+    """A stand for as long as the block runs.
+
+    ``before`` prepares its folder: a small file system, say. ``links`` are further wires, to what ``settings`` name.
+    """
     with ExitStack() as held:
         folder = held.enter_context(server_folder())
         root, control, anchor_file = folder / "stack", folder / "control", folder / "anchor.jsonl"
@@ -119,7 +136,8 @@ def standing(*, before: "BeforeStart | None" = None, **settings: str) -> Generat
             before(root, held)
         layout = Layout(root)
         ports = dict(zip(LINKS, free_ports(len(LINKS)), strict=True))
-        wires = held.enter_context(Wires(Link(name, port, _target(layout, name)) for name, port in ports.items()))
+        own = (Link(name, port, _target(layout, name)) for name, port in ports.items())
+        wires = held.enter_context(Wires([*own, *links]))
         plan = {"root": str(root), "control": str(control), "links": ports}
         environment = {
             "PATH": os.environ["PATH"],
@@ -141,13 +159,6 @@ def standing(*, before: "BeforeStart | None" = None, **settings: str) -> Generat
         stack.start()
         yield Stand(stack, wires, control, anchor_file)
         wires.mend()
-
-
-class BeforeStart:
-    """Prepares the folder of a stack that does not run yet; what is to be undone goes onto ``held``."""
-
-    def __call__(self, root: Path, held: ExitStack) -> None:
-        raise NotImplementedError
 
 
 def _target(layout: Layout, link: str) -> Target:

@@ -12,8 +12,11 @@ from hookbus.embedded.nats_permissions import USERS
 from hookbus.embedded.ports import LOOPBACK
 from hookbus.embedded.probes import http_status
 from hookbus.embedded.processes import ProcessSpec
+from hookbus.embedded.supervisor import LIFE_CHECK_TIMEOUT_S
 
 READY_PATH: Final = "/healthz"
+LIFE_PATH: Final = "/healthz?js-enabled-only=true"
+"""Without JetStream, which it gives up when its disk is full, the server is of no use until it is started again."""
 READY_TIMEOUT_S: Final = 15.0
 """Recovery of a full store included."""
 
@@ -58,6 +61,10 @@ class NatsServer:
     def is_ready(self) -> bool:
         """Whether the server, its JetStream recovered, answers."""
         return http_status(LOOPBACK, self.monitor_port, READY_PATH) == 200
+
+    def is_alive(self) -> bool:
+        """Whether the server answers and has JetStream, recovered or not."""
+        return http_status(LOOPBACK, self.monitor_port, LIFE_PATH, timeout_s=LIFE_CHECK_TIMEOUT_S) == 200
 
 
 def prepare(folder: Path, log_file: Path, passwords_folder: Path, *, port: int, monitor_port: int) -> NatsServer:

@@ -11,11 +11,12 @@ from hookbus.embedded.layout import Layout
 from hookbus.embedded.ports import LOOPBACK
 from hookbus.embedded.probes import http_status
 from hookbus.embedded.processes import ProcessSpec
-from hookbus.embedded.supervisor import Unit
+from hookbus.embedded.supervisor import LIFE_CHECK_TIMEOUT_S, Unit
 
 READY_TIMEOUT_S: Final = 60.0
 """A busy machine with cold caches included."""
 READY_PATH: Final = "/readyz"
+LIFE_PATH: Final = "/livez"
 
 INHERITED_VARIABLES: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 CLIENT_VARIABLES: Final = frozenset(
@@ -100,6 +101,7 @@ def service_unit(definition: ServiceDefinition, surroundings: Surroundings, *, h
         probe_port=port,
         probe_path=READY_PATH,
         ready_timeout_s=READY_TIMEOUT_S,
+        is_alive=lambda: http_status(probe_host, port, LIFE_PATH, timeout_s=LIFE_CHECK_TIMEOUT_S) == 200,
     )
 
 

@@ -222,6 +222,7 @@ def _nats_unit(server: nats.NatsServer) -> Unit:
         probe_port=server.monitor_port,
         probe_path=nats.READY_PATH,
         ready_timeout_s=nats.READY_TIMEOUT_S,
+        is_alive=server.is_alive,
     )
 
 

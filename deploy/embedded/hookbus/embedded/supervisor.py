@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,12 @@ RESTART_BACKOFF_MAX_S: Final = 2.0
 RESTART_BACKOFF_FACTOR: Final = 2.0
 STABLE_S: Final = 30.0
 """After this long without dying a process starts from the smallest backoff again."""
+LIFE_CHECK_INTERVAL_S: Final = 2.0
+LIFE_CHECK_TIMEOUT_S: Final = 4.0
+UNANSWERED_CHECKS_MAX: Final = 4
+"""A process that leaves so many checks in a row without an answer hangs, and is killed: after 24 s where it does not
+answer at all, 8 s where it says itself that it is past help. Counted in checks and not in time, so that nobody is
+killed because the whole machine was suspended."""
 START_ATTEMPTS_MAX: Final = 2
 """How often a process may die before it was ever ready, at the start of the stack: its fault rarely mends itself."""
 
@@ -32,7 +39,10 @@ class StartError(Exception):
 
 @dataclass
 class Unit:
-    """One supervised process. ``is_ready`` blocks for a short time and runs in a thread."""
+    """One supervised process. ``is_ready`` and ``is_alive`` block for a short time and run in a thread.
+
+    ``is_alive`` is about the process alone, whatever it stands on; None where a hung one cannot be told.
+    """
 
     spec: ProcessSpec
     is_ready: Callable[[], bool]
@@ -42,6 +52,7 @@ class Unit:
     ready_timeout_s: float
     start_attempts_max: int = START_ATTEMPTS_MAX
     before_start: Callable[[], None] | None = None
+    is_alive: Callable[[], bool] | None = None
     restarts: int = 0
     process: ManagedProcess = field(init=False)
 
@@ -94,7 +105,10 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for unit in stage:
                 group.create_task(self._start_one(unit))
-        self._keepers.extend(asyncio.create_task(self._keep(unit), name=f"keep-{unit.name}") for unit in stage)
+        for unit in stage:
+            self._keepers.append(asyncio.create_task(self._keep(unit), name=f"keep-{unit.name}"))
+            if unit.is_alive is not None:
+                self._keepers.append(asyncio.create_task(_end_hung(unit, unit.is_alive), name=f"check-{unit.name}"))
         self._on_change()
 
     async def stop(self) -> None:
@@ -157,6 +171,24 @@ class Supervisor:
             unit.before_start()
         unit.process.start()
         self._on_change()
+
+
+async def _end_hung(unit: Unit, is_alive: Callable[[], bool]) -> None:
+    """Kill the process when it answers no more; its keeper starts it again. One that never answered is starting yet."""
+    pid, answered, unanswered = None, False, 0
+    while True:
+        await asyncio.sleep(LIFE_CHECK_INTERVAL_S)
+        if unit.process.pid != pid:
+            pid, answered, unanswered = unit.process.pid, False, 0
+        if pid is None:
+            continue
+        if await asyncio.to_thread(is_alive):
+            answered, unanswered = True, 0
+            continue
+        unanswered += 1
+        if answered and unanswered >= UNANSWERED_CHECKS_MAX and unit.process.pid == pid:
+            log.error("%s (process %s) does not answer any more; killing it", unit.name, pid)
+            unit.process.signal(signal.SIGKILL)
 
 
 def _why(unit: Unit) -> str:

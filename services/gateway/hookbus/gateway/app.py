@@ -61,7 +61,7 @@ from hookbus.platform.bus.connection import create_broker
 from hookbus.platform.bus.group_commit import GroupCommit
 from hookbus.platform.bus.publisher import Publisher
 from hookbus.platform.health import CHECK_TIMEOUT_S, Check
-from hookbus.platform.service import Service, run, running
+from hookbus.platform.service import Service, run, serving
 from hookbus.platform.settings import Environment, load
 
 NAME: Final = "gateway"
@@ -131,7 +131,7 @@ class Gateway:
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-            async with running(service):
+            async with serving(service):
                 yield
 
         app = FastAPI(

@@ -23,7 +23,7 @@ from hookbus.contracts import subjects
 from hookbus.contracts.fields import WireModel
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import ApiKeyRecord, KeyLookupRequest
-from hookbus.platform.bus.connection import jetstream
+from hookbus.platform.bus.connection import is_connected, jetstream
 from hookbus.platform.bus.rpc import RpcClient
 
 RECORD_AGE_S_MAX: Final = 0.5
@@ -53,7 +53,7 @@ class RecordSource(Generic[RecordT]):
         """
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                if not self._broker.connection.is_connected:
+                if not is_connected(self._broker):
                     raise self.unreadable()
                 if self._bucket is None:
                     self._bucket = await jetstream(self._broker).key_value(self._name)

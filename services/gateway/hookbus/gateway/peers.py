@@ -2,13 +2,13 @@
 
 from typing import Final, TypeVar
 
-from faststream.exceptions import IncorrectState
 from faststream.nats import NatsBroker
 
 from hookbus.contracts.budget import ReserveManyReply, ReserveManyRequest, ReserveReply, ReserveRequest
 from hookbus.contracts.fields import WireModel
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import AssessManyReply, AssessManyRequest, AssessReply, AssessRequest
+from hookbus.platform.bus.connection import is_connected
 from hookbus.platform.bus.rpc import RpcClient
 from hookbus.platform.bus.rpc_gather import GatheredCalls
 
@@ -50,11 +50,7 @@ class Peers:
 
     def check_connected(self) -> None:
         """Raise ``unavailable`` at once where the bus is away: a request written now would only wait."""
-        try:
-            connected = self._broker.connection.is_connected
-        except IncorrectState:
-            connected = False
-        if not connected:
+        if not is_connected(self._broker):
             raise ProblemError(ProblemCode.UNAVAILABLE, "the bus is away", retry_after_s=RETRY_AFTER_S)
 
     async def call(

@@ -72,6 +72,37 @@ async def running(service: Service) -> AsyncGenerator[None]:
         log.info("service draining")
 
 
+@asynccontextmanager
+async def serving(service: Service) -> AsyncGenerator[None]:
+    """:func:`running` beside the block and not before it: for the lifespan of an HTTP application, which then answers
+    from its first moment, be it that the bus is away. Whoever cannot start, or fails later, ends the process."""
+    stopping = asyncio.Event()
+    is_up = False
+
+    async def run_until_stopped() -> None:
+        nonlocal is_up
+        async with running(service):
+            is_up = True
+            await stopping.wait()
+
+    task = asyncio.create_task(run_until_stopped(), name=f"{service.name}-running")
+    task.add_done_callback(_end_with_failure)
+    try:
+        yield
+    finally:
+        stopping.set()
+        if not is_up:
+            await cancel([task])
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _end_with_failure(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.critical("service failed, ending", error=type(error).__name__, exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
 async def _keep_running(service: str, task: Task) -> None:
     while True:
         try:
@@ -117,7 +148,7 @@ def run(
         settings: checked settings.
         build: wires the service; called once telemetry is up, inside no event loop.
         application: makes the HTTP application; by default only the probes and ``/metrics``. It must run
-            :func:`running` as its lifespan.
+            :func:`serving` as its lifespan.
         keep_alive_s: how long an idle HTTP connection stays open.
         trusted_proxies: addresses and networks whose forwarding headers say where a request came from; of all others
             they are ignored.
@@ -158,7 +189,7 @@ def run(
 def _probes(service: Service) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-        async with running(service):
+        async with serving(service):
             yield
 
     return Starlette(routes=health.routes(service.checks), lifespan=lifespan)

@@ -21,7 +21,7 @@ from hookbus.platform.bus.checks import bus_check
 from hookbus.platform.bus.connection import create_broker
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.platform.database.engine import Database
-from hookbus.platform.service import Service, run, running
+from hookbus.platform.service import Service, run, serving
 from hookbus.platform.settings import load
 
 SERVICE: Final = "traces"
@@ -63,7 +63,7 @@ class Wiring:
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-            async with running(service):
+            async with serving(service):
                 yield
 
         return Starlette(

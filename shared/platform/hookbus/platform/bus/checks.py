@@ -2,7 +2,7 @@
 
 from faststream.nats import NatsBroker
 
-from hookbus.platform.bus.connection import jetstream
+from hookbus.platform.bus.connection import is_connected, jetstream
 from hookbus.platform.bus.streams import ConsumerSpec
 from hookbus.platform.health import CHECK_TIMEOUT_S, Check
 
@@ -11,7 +11,7 @@ def bus_check(broker: NatsBroker) -> Check:
     """The server answers a round trip."""
 
     async def probe() -> None:
-        if not broker.connection.is_connected:
+        if not is_connected(broker):
             raise ConnectionError
         await broker.connection.flush(timeout=int(CHECK_TIMEOUT_S))
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 import nats
+from faststream.exceptions import IncorrectState
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsUserPassword
 from nats.aio.client import Client
@@ -91,6 +92,14 @@ def create_broker(service: str, settings: ServiceSettings) -> Broker:
         logger=logging.getLogger("faststream"),
         log_level=logging.DEBUG,
     )
+
+
+def is_connected(broker: NatsBroker) -> bool:
+    """Whether the server is there at this moment: not yet before the first connection."""
+    try:
+        return broker.connection.is_connected
+    except IncorrectState:
+        return False
 
 
 def jetstream(broker: NatsBroker) -> JetStreamContext:

@@ -33,6 +33,9 @@ BATCH_WAIT_BUSY_S: Final = 0.05
 BACKLOG_MESSAGES_MIN: Final = BATCH_MESSAGES_MAX // 2
 """Where so many wait already, nothing is let gather."""
 PULL_FAILED_WAIT_S: Final = 0.5
+EXTENSIONS_PER_ACK_WAIT: Final = 5
+"""How often within the ack wait more time is asked for what lingers. It lingers once it is met twice, so the first time
+comes after three fifths of the wait at the latest, waiting and work together after four."""
 
 ACK_SUBJECT_TOKENS: Final = 9
 """``$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>``."""
@@ -124,14 +127,21 @@ class _BatchConsumer:
         self._gather_s = BATCH_WAIT_IDLE_S
         self._under_way_max = batches_under_way_max
         self._under_way: set[asyncio.Task[None]] = set()
+        self._handed: dict[int, list[Msg]] = {}
+        """Batches that are being handled, by their number."""
+        self._batches = 0
+        self._puller: Puller | None = None
         self._task: asyncio.Task[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._aside: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to pull."""
         self._stopping.clear()
         self._task = asyncio.create_task(self._run(), name=f"{self._spec.stream}:{self._spec.service}")
-        self._watch = asyncio.create_task(watch_lag(self._broker, self._spec))
+        self._aside = [
+            asyncio.create_task(watch_lag(self._broker, self._spec)),
+            asyncio.create_task(self._extend_forever(), name=f"{self._spec.stream}:{self._spec.service}:extend"),
+        ]
 
     async def stop(self) -> None:
         """Finish the batches under way and pull no more."""
@@ -139,11 +149,11 @@ class _BatchConsumer:
         if self._task is not None:
             await self._task
             self._task = None
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
         while self._under_way:
             await asyncio.wait(self._under_way)
+        for task in self._aside:
+            task.cancel()
+        self._aside.clear()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -157,7 +167,7 @@ class _BatchConsumer:
 
     async def _pull(self) -> None:
         """Batches until it is time to stop."""
-        puller = Puller(self._broker.connection, self._spec)
+        puller = self._puller = Puller(self._broker.connection, self._spec)
         await puller.open()
         try:
             while not self._stopping.is_set():
@@ -174,13 +184,37 @@ class _BatchConsumer:
     async def _begin(self, messages: list[Msg]) -> None:
         """Process a batch; return once there is room for the next."""
         if self._under_way_max == 1:
-            await self.process(messages)
+            await self._hand_over(messages)
             return
-        task = asyncio.create_task(self.process(messages), name=f"{self._spec.stream}:{self._spec.service}:batch")
+        task = asyncio.create_task(self._hand_over(messages), name=f"{self._spec.stream}:{self._spec.service}:batch")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         while len(self._under_way) >= self._under_way_max:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _hand_over(self, messages: list[Msg]) -> None:
+        self._batches += 1
+        number = self._batches
+        self._handed[number] = messages
+        try:
+            await self.process(messages)
+        finally:
+            del self._handed[number]
+
+    async def _extend_forever(self) -> None:
+        """Ask for more time for what waits or is worked on for long. The ack wait is short for the sake of what a dead
+        process held; a slow database must not make the server deliver everything again."""
+        met: frozenset[int] = frozenset()
+        while True:
+            await asyncio.sleep(self._spec.ack_wait_s / EXTENSIONS_PER_ACK_WAIT)
+            lingering = [message for number in met & self._handed.keys() for message in self._handed[number]]
+            met = frozenset(self._handed)
+            if self._puller is not None:
+                lingering += self._puller.lingering()
+            with suppress(NatsError, OSError):
+                for message in lingering:
+                    if not message.is_acked:
+                        await message.in_progress()
 
     async def process(self, messages: list[Msg]) -> None:
         """One pull: parse, handle, apply the verdicts. Never raises, for nobody above could do better."""

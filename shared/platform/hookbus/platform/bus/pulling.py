@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from nats.aio.client import Client
@@ -55,6 +56,8 @@ class Puller:
         self._outstanding = 0
         self._asked_s = 0.0
         self._fault: str | None = None
+        self._seen = 0
+        """Messages that were held at the last look at what lingers, and that nobody took since."""
         self._subscription: Subscription | None = None
 
     @property
@@ -95,8 +98,15 @@ class Puller:
     async def take(self) -> list[Msg]:
         """What is held, a batch at most; asks for the next."""
         taken = [self._held.popleft() for _ in range(min(len(self._held), BATCH_MESSAGES_MAX))]
+        self._seen = max(0, self._seen - len(taken))
         await self._ask_ahead()
         return taken
+
+    def lingering(self) -> list[Msg]:
+        """What was held already when this was called last."""
+        lingering = list(islice(self._held, self._seen))
+        self._seen = len(self._held)
+        return lingering
 
     async def _ask_ahead(self) -> None:
         """Keep requests open for as much as may be held."""

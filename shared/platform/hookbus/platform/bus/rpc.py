@@ -20,6 +20,7 @@ from hookbus.contracts import subjects
 from hookbus.contracts.fields import WireModel
 from hookbus.contracts.problems import STATUS_BY_CODE, FieldError, Problem, ProblemCode, ProblemError
 from hookbus.platform import metrics, telemetry
+from hookbus.platform.bus.connection import is_connected
 
 REQUESTS_CONCURRENT_MAX: Final = 256
 """Requests of one method that one process works on at once; more wait in the connection's buffer."""
@@ -199,12 +200,11 @@ class RpcClient:
         Raises:
             UnansweredError: the bus is away, or nobody answers within ``timeout_s``.
         """
-        client = self._broker.connection
-        if not client.is_connected:
+        if not is_connected(self._broker):
             # A request would only wait in the buffer; the caller is told at once and comes again.
             raise UnansweredError("the bus is away")
         try:
-            return await client.request(subject, body, timeout=timeout_s, headers=headers)
+            return await self._broker.connection.request(subject, body, timeout=timeout_s, headers=headers)
         except NoRespondersError as error:
             raise UnansweredError(f"the {service} service is away", is_unserved=True) from error
         except (NatsError, TimeoutError, OSError) as error:

@@ -20,7 +20,9 @@ DEADLETTER_BYTES_MAX: Final = 512 * 1024**2
 AGE_UNLIMITED_S: Final = 0.0
 DEADLETTER_AGE_MAX_S: Final = 90 * 86_400.0
 
-ACK_WAIT_S: Final = 30.0
+ACK_WAIT_S: Final = 8.0
+"""After it what a dead process held is delivered to another: within the 15 s in which a stack is whole again. A live
+one asks for more time while it works (see ``consumer.py``)."""
 ACK_PENDING_MAX: Final = 5_000
 """How many messages one consumer may hold unacknowledged: the bound on a service's memory and on redelivery."""
 
