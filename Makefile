@@ -46,8 +46,8 @@ check: setup ## lint, format, types, import contracts, supply chain
 	$(BIN)/python deploy/licences.py build/licences.txt
 	$(BIN)/python deploy/vulnerabilities.py
 
-faults: setup ## the tests that kill processes under load, at full size
-	HOOKBUS_FAULTS=full $(BIN)/pytest tests/faults -m faults
+faults: setup ## the whole fault matrix and every kill test at full size; HOOKBUS_FAULT_SEED repeats a run
+	HOOKBUS_FAULTS=full $(BIN)/pytest tests/faults -m faults --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 images: ## build the container images, base images included, without a registry (needs an engine and root)
 	deploy/airgap/build.sh

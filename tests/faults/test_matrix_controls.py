@@ -3,13 +3,14 @@
 import json
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from support.matrix.deaths import killed, killed_at
 from support.matrix.messages import duplicates_beyond_the_window, poison
 from support.matrix.points import Point
 from support.matrix.recount import STREAM_HOOKS
-from support.matrix.row import WHOLE_WITHIN_S, Fault, Scene, play
+from support.matrix.row import SLOWER_MAX, Fault, Scene, play
 from support.matrix.rows import ROW_TIMEOUT_S
 from support.matrix.sabotage import Measure
 from support.matrix.stand import Stand, standing
@@ -17,7 +18,8 @@ from support.waiting import eventually
 
 from hookbus.contracts import subjects
 
-TOO_LONG_S = WHOLE_WITHIN_S + 2.0
+WITHIN_S = 1.0
+TOO_LONG_S = WITHIN_S * SLOWER_MAX + 2.0
 RECORD_BYTE = 90
 """Of an entry: within its nonce, behind the header."""
 SPENT_TIMEOUT_S = 60.0
@@ -135,7 +137,7 @@ async def test_a_gateway_that_trusts_for_an_hour_breaks_i5(stand: Stand) -> None
 async def test_a_restart_that_is_too_late_breaks_i6(stand: Stand) -> None:
     stand.pause_restarts(TOO_LONG_S)
     try:
-        assert await broken_by(stand, killed("traces")) == {"I6"}
+        assert await broken_by(stand, replace(killed("traces"), whole_within_s=WITHIN_S)) == {"I6"}
     finally:
         stand.pause_restarts(None)
 

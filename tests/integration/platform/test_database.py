@@ -78,6 +78,38 @@ async def test_the_pool_recovers_after_the_server_was_killed(own_postgres_server
     await database.close()
 
 
+async def test_a_statement_under_way_when_the_server_dies_may_be_repeated(own_postgres_server: PostgresFixture) -> None:
+    """Its error names a lost connection, not a faulty statement: nothing may be given up for it."""
+    database = Database("budget", settings(own_postgres_server))
+    async with database.raw() as connection:
+        await connection.execute("SET statement_timeout = 0")
+        waiting = asyncio.create_task(connection.execute("SELECT pg_sleep(3600)"))
+        await asyncio.sleep(0.1)
+        own_postgres_server.kill()
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)) as lost:
+            await waiting
+    assert is_transient(lost.value)
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (asyncpg.ConnectionDoesNotExistError, True),
+        (asyncpg.DiskFullError, True),
+        (asyncpg.TooManyConnectionsError, True),
+        (asyncpg.PostgresIOError, True),
+        (asyncpg.LockNotAvailableError, True),
+        (asyncpg.CrashShutdownError, True),
+        (asyncpg.UniqueViolationError, False),
+        (asyncpg.NumericValueOutOfRangeError, False),
+        (asyncpg.UndefinedTableError, False),
+    ],
+)
+def test_what_may_pass_is_told_from_what_never_can(error: type[asyncpg.PostgresError], may_pass: bool) -> None:
+    assert is_transient(error("as the server said")) is may_pass
+
+
 async def test_errors_hide_parameters(postgres_server: PostgresFixture) -> None:
     """A failing statement's message, which ends in logs, does not carry the values it was given."""
     database = Database("budget", settings(postgres_server))

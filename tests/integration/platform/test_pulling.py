@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nats.js.api import ConsumerConfig
 from support.bus import new_broker, started
@@ -14,11 +15,14 @@ from hookbus.contracts.events import Event, Kind
 from hookbus.platform.bus import pulling
 from hookbus.platform.bus.consumer import Ack, Delivery, Verdict, batch_loop, subscribe_batches
 from hookbus.platform.bus.publisher import Publisher
-from hookbus.platform.bus.streams import SESSION_HOOKS
+from hookbus.platform.bus.streams import SESSION_HOOKS, ConsumerSpec
 
 EVENTS = 3_000
 """Three times what one reader may hold."""
 WAIT_S = 60.0
+ACK_WAIT_SHORT_S = 1.0
+ACK_WAIT_LONG_S = 40.0
+ACK_WAITS_WORKED = 4
 
 
 def events(agent: str, count: int = EVENTS) -> list[Event]:
@@ -35,6 +39,17 @@ async def publish(server: NatsFixture, published: list[Event]) -> None:
             await publisher.publish_many([(event, subjects.hook_subject(Kind.PROMPT, event.subject)) for event in part])
     finally:
         await broker.stop()
+
+
+async def with_ack_wait(server: NatsFixture, ack_wait_s: float) -> ConsumerSpec:
+    """The session service's durable, its ack wait changed."""
+    manager = await server.connect("provision")
+    stream = manager.jetstream()
+    config: ConsumerConfig = (await stream.consumer_info(subjects.STREAM_HOOKS, "session")).config
+    config.ack_wait = ack_wait_s
+    await stream.add_consumer(subjects.STREAM_HOOKS, config)
+    await manager.close()
+    return replace(SESSION_HOOKS, ack_wait_s=ack_wait_s)
 
 
 class Reader:
@@ -103,13 +118,14 @@ async def test_batches_overlap_where_the_handler_allows_it_and_no_more_are_held_
 
 async def test_a_reader_that_stops_gives_back_what_it_holds(own_nats_server: NatsFixture) -> None:
     """The next reader has all of it well before the ack wait: nothing that was pulled ahead stays behind."""
+    spec = await with_ack_wait(own_nats_server, ACK_WAIT_LONG_S)
     published = events(unique("agent"))
     await publish(own_nats_server, published)
     first, second = Reader(), Reader()
     first.go_on.clear()
     broker = new_broker(own_nats_server, "session")
     await broker.connect()
-    loop = batch_loop(broker, SESSION_HOOKS, first)
+    loop = batch_loop(broker, spec, first)
     loop.start()
     await eventually(lambda: first.under_way == 1, WAIT_S)
     stopping = asyncio.create_task(loop.stop())
@@ -117,15 +133,41 @@ async def test_a_reader_that_stops_gives_back_what_it_holds(own_nats_server: Nat
     await stopping
     manager = await own_nats_server.connect("provision")
     # Acknowledged by the first reader, or given back to whoever asks next: none is left with it for the ack wait.
-    after = batch_loop(broker, SESSION_HOOKS, second)
+    after = batch_loop(broker, spec, second)
     after.start()
     try:
-        await eventually(lambda: first.deliveries + second.deliveries >= EVENTS, SESSION_HOOKS.ack_wait_s * 0.8)
+        await eventually(lambda: first.deliveries + second.deliveries >= EVENTS, ACK_WAIT_LONG_S * 0.8)
     finally:
         await after.stop()
         await manager.close()
         await broker.stop()
     assert sorted(first.ids + second.ids) == sorted(event.id for event in published)
+
+
+async def test_what_is_worked_on_for_long_is_not_delivered_again(own_nats_server: NatsFixture) -> None:
+    """Neither the batch under way nor what waits behind it, though both take longer than the ack wait."""
+    spec = await with_ack_wait(own_nats_server, ACK_WAIT_SHORT_S)
+    published = events(unique("agent"), pulling.HELD_MESSAGES_MAX)
+    await publish(own_nats_server, published)
+    reader = Reader()
+    reader.go_on.clear()
+    broker = new_broker(own_nats_server, "session")
+    await broker.connect()
+    loop = batch_loop(broker, spec, reader)
+    loop.start()
+    try:
+        await eventually(lambda: reader.under_way == 1, WAIT_S)
+        await asyncio.sleep(ACK_WAITS_WORKED * ACK_WAIT_SHORT_S)
+        reader.go_on.set()
+        await eventually(lambda: set(reader.ids) == {event.id for event in published}, WAIT_S)
+    finally:
+        await loop.stop()
+        await broker.stop()
+    manager = await own_nats_server.connect("provision")
+    info = await manager.jetstream().consumer_info(subjects.STREAM_HOOKS, "session")
+    await manager.close()
+    assert (info.num_redelivered, info.num_ack_pending) == (0, 0)
+    assert sorted(reader.ids) == sorted(event.id for event in published)
 
 
 async def test_a_durable_that_was_deleted_is_read_again_once_it_is_back(own_nats_server: NatsFixture) -> None:

@@ -27,10 +27,12 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 15_000
 COMMAND_TIMEOUT_S: Final = 15.0
 """Client side: covers a server that no longer answers at all."""
 
-TRANSIENT_SQLSTATES: Final = frozenset(
-    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "53400"}
-)
-"""Serialization, deadlock, lock not available, cancelled, shutdown, crash, starting up, too many connections, limit."""
+TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
+"""Of SQLSTATE, its first two characters: connection lost (in the midst of a statement too), transaction rolled back,
+resources short (a full disk, too many connections), an operator's or a crash's intervention, an error of the system
+below."""
+TRANSIENT_SQLSTATES: Final = frozenset({"55P03", "25006"})
+"""Lock not available; read only, as a server is that does not lead any more."""
 
 
 class Database:
@@ -119,9 +121,10 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, (OperationalError, asyncpg.PostgresConnectionError)):
         return True
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or _sqlstate(error.orig) in TRANSIENT_SQLSTATES
-    return _sqlstate(error) in TRANSIENT_SQLSTATES
+        return error.connection_invalidated or _is_transient_state(error.orig)
+    return _is_transient_state(error)
 
 
-def _sqlstate(error: BaseException | None) -> str | None:
-    return cast("str | None", getattr(error, "sqlstate", None))
+def _is_transient_state(error: BaseException | None) -> bool:
+    state = cast("str | None", getattr(error, "sqlstate", None)) or ""
+    return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_SQLSTATES
