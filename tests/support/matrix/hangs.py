@@ -11,6 +11,7 @@ import httpx
 import psutil
 
 from hookbus.embedded.ports import LOOPBACK, free_port
+from hookbus.embedded.probes import http_status
 from support.matrix.row import Fault, Scene
 from support.matrix.stand import Stand
 from support.waiting import eventually
@@ -45,7 +46,8 @@ def leader_stopped(lasts_s: float) -> Fault:
     async def inflict(scene: Scene) -> AsyncGenerator[None]:
         port = free_port()
         with second_audit(scene.stand, port) as second:
-            # The one the supervisor does not watch comes to lead when the other is restarted.
+            # The one the supervisor does not watch stands by, and so comes to lead while the other is started again.
+            await eventually(lambda: _stands_by(port), LEADS_TIMEOUT_S)
             scene.stand.stack.kill("audit")
             await eventually(lambda: _leads(port), LEADS_TIMEOUT_S)
             await eventually(scene.stand.is_ready, LEADS_TIMEOUT_S)
@@ -79,6 +81,11 @@ def second_audit(stand: Stand, port: int) -> "Generator[subprocess.Popen[bytes]]
     finally:
         process.kill()
         process.wait()
+
+
+async def _stands_by(port: int) -> bool:
+    """Whether the audit process on ``port`` is ready."""
+    return await asyncio.to_thread(http_status, LOOPBACK, port, "/readyz") == 200
 
 
 async def _leads(port: int) -> bool:

@@ -135,10 +135,10 @@ def poison() -> Fault:
         try:
             for why, body in bodies.items():
                 headers = {subjects.HEADER_MSG_ID: unique("poison")}
-                stored = await stream.publish("hooks.prompt.poisoner", body, headers=headers)
+                stored = await stream.publish("hooks.usage.poisoner", body, headers=headers)
                 book.poison[str(stored.seq)] = why
             try:
-                await stream.publish("hooks.prompt.poisoner", b"x" * MEGABYTE)
+                await stream.publish("hooks.usage.poisoner", b"x" * MEGABYTE)
             except (APIError, NatsError) as error:
                 scene.notes["1 MB"] = f"refused by the bus: {getattr(error, 'description', None) or error}"
             else:

@@ -15,8 +15,6 @@ from hookbus.embedded.processes import ProcessSpec
 from hookbus.embedded.supervisor import LIFE_CHECK_TIMEOUT_S
 
 READY_PATH: Final = "/healthz"
-LIFE_PATH: Final = "/healthz?js-enabled-only=true"
-"""Without JetStream, which it gives up when its disk is full, the server is of no use until it is started again."""
 READY_TIMEOUT_S: Final = 15.0
 """Recovery of a full store included."""
 
@@ -63,8 +61,9 @@ class NatsServer:
         return http_status(LOOPBACK, self.monitor_port, READY_PATH) == 200
 
     def is_alive(self) -> bool:
-        """Whether the server answers and has JetStream, recovered or not."""
-        return http_status(LOOPBACK, self.monitor_port, LIFE_PATH, timeout_s=LIFE_CHECK_TIMEOUT_S) == 200
+        """Whether the server answers and can write. A stream that met a full disk refuses everything, also once there is
+        room again, until the server is started anew; so does JetStream as a whole where it gave up."""
+        return http_status(LOOPBACK, self.monitor_port, READY_PATH, timeout_s=LIFE_CHECK_TIMEOUT_S) == 200
 
 
 def prepare(folder: Path, log_file: Path, passwords_folder: Path, *, port: int, monitor_port: int) -> NatsServer:
