@@ -61,8 +61,8 @@ class NatsServer:
         return http_status(LOOPBACK, self.monitor_port, READY_PATH) == 200
 
     def is_alive(self) -> bool:
-        """Whether the server answers and can write. A stream that met a full disk refuses everything, also once there is
-        room again, until the server is started anew; so does JetStream as a whole where it gave up."""
+        """Whether the server answers and can write. A stream that met a full disk refuses everything until the server
+        is started anew, room or no room; so does JetStream as a whole where it gave up."""
         return http_status(LOOPBACK, self.monitor_port, READY_PATH, timeout_s=LIFE_CHECK_TIMEOUT_S) == 200
 
 
