@@ -1,5 +1,6 @@
 """Who calls, as far as the connection shows: address, network, user agent, and which headers in which order."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -9,6 +10,7 @@ from hookbus.contracts.networks import network_of
 from hookbus.contracts.people import ADDRESS_CHARS_MAX, USER_AGENT_CHARS_MAX, ClientFacts
 
 ADDRESS_UNKNOWN: Final = "unknown"
+HOSTS_REMEMBERED_MAX: Final = 1_024
 _IPV6_PREFIX_BITS: Final = 64
 """One customer of a provider holds a whole /64; its addresses count as one."""
 _TELLING_HEADERS: Final = frozenset(
@@ -34,8 +36,14 @@ def client_address(connection: HTTPConnection) -> str:
     """The peer's address, an IPv6 one as its network. A header changes it only where a trusted proxy sent it."""
     if connection.client is None:
         return ADDRESS_UNKNOWN
+    return _counted(connection.client.host)
+
+
+@lru_cache(HOSTS_REMEMBERED_MAX)
+def _counted(host: str) -> str:
+    """The address by which a host is counted. Remembered: every request asks, most of them from a few hosts."""
     try:
-        address = ip_address(connection.client.host)
+        address = ip_address(host)
     except ValueError:
         return ADDRESS_UNKNOWN
     if isinstance(address, IPv6Address):
@@ -47,7 +55,12 @@ def client_address(connection: HTTPConnection) -> str:
 
 def client_network(connection: HTTPConnection) -> str | None:
     """The network the peer is in, None where its address is not known."""
-    return network_of(client_address(connection))
+    return _network(client_address(connection))
+
+
+@lru_cache(HOSTS_REMEMBERED_MAX)
+def _network(address: str) -> str | None:
+    return network_of(address)
 
 
 def client_facts(connection: HTTPConnection) -> ClientFacts:
