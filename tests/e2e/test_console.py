@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, expect
+from playwright.async_api import Browser, BrowserContext, Route, expect
 from pyotp.totp import TOTP
 from support import console_people
 from support.browser import TIMEOUT_S, Visit, chromium, profile, tab, visit
@@ -231,6 +231,23 @@ async def test_the_page_says_when_it_is_cut_off_and_comes_back(at_desk: Visit, s
     await expect(live).to_have_text("live", timeout=WAIT_S * 1000)
     await expect(at_desk.page.get_by_role("row").filter(has_text=agent).first).to_be_visible()
     at_desk.complaints.clear()  # the browser notes each connection that was refused
+
+
+async def test_a_part_that_cannot_be_asked_anew_says_so_and_recovers(at_desk: Visit) -> None:
+    """What was there stays with a word on its age, and the word goes with the next answer."""
+    page = at_desk.page
+    await at_desk.go("health")
+    await expect(page.get_by_text("Everything answers.")).to_be_visible()
+
+    async def cut(route: Route) -> None:
+        await route.abort()
+
+    await page.route("**/readyz", cut)
+    await expect(page.get_by_role("alert")).to_contain_text("Not asked anew")
+    await expect(page.get_by_text("Everything answers.")).to_be_visible()
+    await page.unroute("**/readyz")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    at_desk.complaints.clear()  # the browser notes each request that was cut
 
 
 async def test_a_person_of_another_browser_without_the_cookie_has_nothing(at_desk: Visit, stack: StackFixture) -> None:

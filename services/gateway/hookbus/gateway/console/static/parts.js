@@ -108,6 +108,38 @@ export function loading(load, { height } = {}) {
   return place;
 }
 
+/** A part that is asked for again and again while the page is open. Where that fails, what was there stays, with a word on
+ * how old it is; the next answer takes the word away. */
+export function polled(load, { signal, everyMs, height }) {
+  const place = h("div", { class: "stack", "aria-busy": "true", style: height ? { "min-height": height } : {} }, skeleton());
+  let shownAt = null;
+  let asking = false;
+  const run = async () => {
+    if (asking) return;
+    asking = true;
+    try {
+      fill(place, await load());
+      shownAt = new Date();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof SignedOut) return dispatchEvent(new CustomEvent("hookbus:signed-out", { detail: error.message }));
+      const notice = trouble(error, run);
+      if (shownAt === null) return fill(place, notice);
+      notice.classList.add("stale");
+      notice.prepend(h("p", {}, `Not asked anew: what stands below is of ${moment(shownAt)}.`));
+      place.querySelector(":scope > .stale")?.remove();
+      place.prepend(notice);
+    } finally {
+      asking = false;
+      place.removeAttribute("aria-busy");
+    }
+  };
+  const timer = setInterval(() => { if (!document.hidden) run(); }, everyMs);
+  signal.addEventListener("abort", () => clearInterval(timer));
+  run();
+  return place;
+}
+
 const SAID_MS = 6000;
 
 /** A short word at the edge of the screen, read out as well. */

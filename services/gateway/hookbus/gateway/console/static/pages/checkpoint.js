@@ -1,9 +1,9 @@
 // The newest checkpoint, and the places beyond this machine that hold it.
 
 import { get } from "../api.js";
-import { fill, h } from "../dom.js";
+import { h } from "../dom.js";
 import { parseCheckpoint } from "../merkle.js";
-import { badge, card, facts, loading } from "../parts.js";
+import { badge, card, facts, loading, polled } from "../parts.js";
 import { away, count, moment } from "../words.js";
 
 const EVERY_MS = 10_000;
@@ -32,12 +32,8 @@ export function newest() {
 
 /** Where checkpoints are kept beyond the log's own reach; asked again while the page is open. */
 export function anchors(signal) {
-  const place = h("div", {});
-  const refresh = async () => fill(place, view(await get("audit/anchors", {}, { signal })));
-  const first = loading(async () => { await refresh(); return place; }, { height: "6rem" });
-  const timer = setInterval(() => { if (!document.hidden) refresh().catch(() => undefined); }, EVERY_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
-  return card("Kept elsewhere", first);
+  const ask = async () => view(await get("audit/anchors", {}, { signal }));
+  return card("Kept elsewhere", polled(ask, { signal, everyMs: EVERY_MS, height: "6rem" }));
 }
 
 function view({ anchors: found }) {

@@ -1,7 +1,7 @@
 // Whether every part answers, and what the gateway counted since it started.
 
-import { fill, h } from "../dom.js";
-import { badge, board, loading, page, table, tile } from "../parts.js";
+import { h } from "../dom.js";
+import { badge, board, page, polled, table, tile } from "../parts.js";
 import { ApiError } from "../session.js";
 import { count, plain } from "../words.js";
 
@@ -11,14 +11,8 @@ export const SCOPES = [];
 const EVERY_MS = 5000;
 
 export function render({ signal }) {
-  const place = h("div", { class: "stack" });
-  const refresh = async () => fill(place, parts(await ready()), counts(await metrics()));
-  const first = loading(async () => { await refresh(); return []; }, { height: "0" });
-  const timer = setInterval(() => {
-    if (!document.hidden) refresh().catch(() => fill(place, h("p", { class: "notice bad", role: "alert" }, "The gateway cannot be reached. Trying again.")));
-  }, EVERY_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
-  return page(TITLE, "Asked of the gateway every five seconds.", first, place);
+  return page(TITLE, "Asked of the gateway every five seconds.",
+    polled(async () => [parts(await ready()), counts(await metrics())], { signal, everyMs: EVERY_MS }));
 }
 
 async function fetched(path) {
@@ -38,13 +32,22 @@ function parts({ status, checks }) {
   const away = rows.filter((row) => row.state !== "ok");
   return [
     h("div", { class: `notice ${away.length ? "bad" : "good"}`, role: "status" }, away.length
-      ? `Not everything answers: ${away.map((row) => row.name).join(", ")} ${away.length === 1 ? "is" : "are"} away. Hooks spool or fall back as set; nothing that was accepted is lost.`
+      ? [h("p", {}, `Not everything answers: ${away.map((row) => nameOf(row)).join(", ")} ${away.length === 1 ? "is" : "are"} away. Hooks spool or fall back as set; nothing that was accepted is lost.`), cause(rows, away)]
       : "Everything answers."),
     board("Parts", badge(status, status === "ready" ? "good" : "bad"), table("Parts", [
-      { label: "Part", cell: (row) => (row.name === "nats" ? "message bus" : row.name) },
+      { label: "Part", cell: nameOf },
       { label: "State", cell: (row) => badge(row.state, row.state === "ok" ? "good" : "bad") },
     ], rows)),
   ];
+}
+
+const nameOf = (row) => (row.name === "nats" ? "message bus" : row.name);
+
+/** Where to look first, when more than one part is away. */
+function cause(rows, away) {
+  if (away.some((row) => row.name === "nats")) return h("p", {}, "Everything is asked over the message bus: look at nats-server first.");
+  if (away.length > 1 && away.length === rows.length - 1) return h("p", {}, "The bus answers and all that stands on the database does not: look at PostgreSQL first.");
+  return null;
 }
 
 /** Prometheus text as `{name: [{labels, value}]}`. */

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { fill, h, link, pathOf } from "../dom.js";
 import * as live from "../live.js";
-import { board, card, decision, empty, loading, page, table, tableRow, tile, badge } from "../parts.js";
+import { board, card, decision, empty, page, polled, table, tableRow, tile, badge } from "../parts.js";
 import { may } from "../session.js";
 import { count, kindOf, money, plain, shortMoment, summary } from "../words.js";
 
@@ -21,9 +21,8 @@ echo '{"session_id":"s1","cwd":"/tmp","hook_event_name":"PreToolUse","tool_name"
   "tool_input":{"command":"ls"},"tool_use_id":"t1"}' | HOOKBUS_AGENT_ID=builder hookbus hook claude-code`;
 
 export function render({ signal }) {
-  const spend = h("div", { class: "stack" });
   return page(TITLE, "Events as they arrive, what hookbus refused, and what is being spent.",
-    spending(spend, signal), spend, live.allowed() ? stream(signal) : card("Live events", h("p", { class: "soft" }, "Your role sees budgets. Events take the scope audit or session.")));
+    spending(signal), live.allowed() ? stream(signal) : card("Live events", h("p", { class: "soft" }, "Your role sees budgets. Events take the scope audit or session.")));
 }
 
 function stream(signal) {
@@ -59,17 +58,13 @@ function stream(signal) {
   return board("Live events", h("div", { class: "row" }, h("div", {}, agent), denials), body);
 }
 
-function spending(place, signal) {
+function spending(signal) {
   if (!may("budget:read")) return null;
   const denied = denials(signal);
-  const refresh = async () => {
+  return polled(async () => {
     const rows = await ledger();
-    fill(place, tiles(rows, denied), chart(rows));
-  };
-  const first = loading(async () => { await refresh(); return []; }, { height: "0" });
-  const timer = setInterval(() => { if (!document.hidden) refresh().catch(() => undefined); }, SPEND_EVERY_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
-  return first;
+    return [tiles(rows, denied), chart(rows)];
+  }, { signal, everyMs: SPEND_EVERY_MS });
 }
 
 /** The ledger's rows of the last hour, newest first, as far back as a few pages go. */
