@@ -110,6 +110,8 @@ async def test_one_event_is_one_tree_of_five_processes(stack: StackFixture) -> N
     for consumed in (span for span in spans if span["name"] == "process HOOKS"):
         assert consumed["parent_span_id"] == published["span_id"], "a consumer continues what was published"
         assert consumed["attributes"]["messaging.system"] == "nats"
+    (request,) = (span for span in spans if "http.request.method" in span["attributes"])
+    assert (request["attributes"]["http.route"], request["attributes"]["url.path"]) == ("/api/v1/decide",) * 2
     assert {span["service"] for span in spans if "db.system.name" in span["attributes"]} >= {"session", "audit"}
     hook_span, edge = roots[0], next(span for span in spans if span["name"] == "POST /api/v1/decide")
     assert hook_span["started_at"] <= edge["started_at"]

@@ -104,4 +104,6 @@ async def test_statements_are_spans_of_the_trace_that_runs_them(postgres_server:
         span.parent and handler.context and span.parent.span_id == handler.context.span_id for span in statements
     )
     assert [span.status.status_code for span in statements] == [StatusCode.UNSET, StatusCode.ERROR]
+    failed = statements[1].attributes or {}
+    assert (failed["error.type"], failed["db.response.status_code"]) == ("22012", "22012"), "division by zero"
     assert "private" not in str([span.to_json() for span in statements])

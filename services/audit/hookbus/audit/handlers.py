@@ -28,7 +28,9 @@ class EventHandlers:
 
     async def _append(self, stream: Stream, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
         incoming: list[Incoming] = [from_event(stream, delivery.event, delivery.body) for delivery in deliveries]
-        attributes = {"db.system.name": "postgresql", "db.operation.batch.size": len(incoming)}
+        attributes: dict[str, str | int] = {"db.system.name": "postgresql"}
+        if len(incoming) > 1:  # one alone is no batch, as the conventions have it
+            attributes["db.operation.batch.size"] = len(incoming)
         metrics.APPEND_ENTRIES.observe(len(incoming))
         with telemetry.batch_step("audit append", attributes, SpanKind.CLIENT), metrics.APPEND_SECONDS.time():
             await self._log.opened.sequencer.append(incoming)

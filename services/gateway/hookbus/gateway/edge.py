@@ -25,6 +25,8 @@ STATUS_CLIENT_GONE: Final = 499
 DRAIN_BYTES_MAX: Final = 1024 * 1024
 DRAIN_TIMEOUT_S: Final = 2.0
 """What is read of a body after its request was refused."""
+PATH_CHARS_MAX: Final = 256
+"""Of a request's path in its span."""
 ROUTE_UNMATCHED: Final = "unmatched"
 _QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Probes come every second or so: they are counted and not traced."""
@@ -96,6 +98,7 @@ def _describe(span: trace.Span, scope: Scope, status: int) -> None:
             "http.request.method": scope["method"],
             "http.route": route,
             "http.response.status_code": status,
+            "url.path": scope["path"][:PATH_CHARS_MAX],
             "url.scheme": scope["scheme"],
             "network.protocol.version": scope["http_version"],
         }

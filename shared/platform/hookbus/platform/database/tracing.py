@@ -57,7 +57,12 @@ def trace_statements(engine: Engine, database: str) -> None:
             return
         _observe(context.connection)
         if (spans := _spans(context.connection)) and (span := spans.pop()) is not None:
-            span.set_status(StatusCode.ERROR, type(context.original_exception).__name__)
+            state: str | None = getattr(context.original_exception, "sqlstate", None)
+            kind = type(context.original_exception).__name__
+            span.set_attribute("error.type", state or kind)
+            if state is not None:
+                span.set_attribute("db.response.status_code", state)
+            span.set_status(StatusCode.ERROR, kind)
             span.end()
 
     event.listen(engine, "before_cursor_execute", before)
