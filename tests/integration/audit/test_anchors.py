@@ -124,7 +124,7 @@ async def test_each_anchor_is_told_of_with_its_trouble_and_keeps_no_other_waitin
     long the address is left alone."""
     monkeypatch.setattr(outreach, "RETRY_S", 10 * WAIT_S)
     anchor = tmp_path / "elsewhere.jsonl"
-    login = ":".join(("name", "hidden"))
+    login = "name:hidden"
     dead = {"audit_anchor_url": f"http://{login}@127.0.0.1:9/secret"}
     async with audit_stack(nats_server, empty_log, tmp_path, audit_anchor_file=anchor, **dead) as stack:
         address = await told(stack, AnchorKind.ADDRESS, lambda one: one.fault is not None)
