@@ -2,15 +2,14 @@
 
 import re
 import time
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Route, expect
+from playwright.async_api import Browser, Route, expect
 from pyotp.totp import TOTP
 from support import console_people
-from support.browser import TIMEOUT_S, Visit, chromium, profile, tab, visit
+from support.browser import TIMEOUT_S, Visit, visit
 from support.console_people import PASSWORD, api, decide, emit, newcomer, unique
 from support.stack import StackFixture
 from support.waiting import eventually
@@ -21,32 +20,6 @@ LIVE_S_MAX = 2.0
 LIVE_TRIES = 5
 WAIT_S = 60
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    async with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def desk(browser: Browser, stack: StackFixture) -> AsyncGenerator[BrowserContext]:
-    """A browser in which an administrator is signed in."""
-    login, _ = await console_people.settled(stack, Role.ADMIN)
-    async with profile(browser) as context:
-        async with tab(context, stack.url) as seen:
-            await seen.sign_in(login.username, login.password)
-            await seen.heading("Now")
-        yield context
-
-
-@pytest.fixture
-async def at_desk(desk: BrowserContext, stack: StackFixture) -> AsyncGenerator[Visit]:
-    """A new tab there, on the first page."""
-    async with tab(desk, stack.url) as seen:
-        await seen.open()
-        await seen.heading("Now")
-        yield seen
 
 
 async def test_the_first_sign_in_asks_for_a_password_of_ones_own_and_a_reload_stays_in(

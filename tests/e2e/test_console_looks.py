@@ -1,13 +1,12 @@
 """Every page of the console in both themes and on a phone: readable by everybody, and hostile text stays text."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import pytest
 from playwright.async_api import Browser, expect
 from support import console_people
 from support.axe import findings
-from support.browser import DESK, PHONE, TIMEOUT_S, Visit, chromium, visit
+from support.browser import DESK, PHONE, TIMEOUT_S, Visit, visit
 from support.bus import bus_settings_of
 from support.console_people import Login, api, decide, emit, unique
 from support.stack import StackFixture
@@ -30,12 +29,6 @@ class Scene:
     session: str
     event: str
     deadletter: int
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

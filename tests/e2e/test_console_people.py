@@ -3,14 +3,13 @@
 import json
 import re
 import time
-from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, Request, expect
+from playwright.async_api import Browser, Page, Request, expect
 from pyotp.totp import TOTP
 from support import console_people
-from support.browser import TIMEOUT_S, Visit, chromium, profile, tab, visit
+from support.browser import TIMEOUT_S, Visit, visit
 from support.console_people import PASSWORD, api, unique
 from support.stack import StackFixture
 from support.waiting import eventually
@@ -21,32 +20,6 @@ WAIT_S = 60
 ELSEWHERE = "127.0.77.1"
 """Another network as far as the gateway can tell."""
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncGenerator[Browser]:
-    async with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def desk(browser: Browser, stack: StackFixture) -> AsyncGenerator[BrowserContext]:
-    """A browser in which an administrator is signed in."""
-    login, _ = await console_people.settled(stack, Role.ADMIN)
-    async with profile(browser) as context:
-        async with tab(context, stack.url) as seen:
-            await seen.sign_in(login.username, login.password)
-            await seen.heading("Now")
-        yield context
-
-
-@pytest.fixture
-async def at_desk(desk: BrowserContext, stack: StackFixture) -> AsyncGenerator[Visit]:
-    """A new tab there, on the first page."""
-    async with tab(desk, stack.url) as seen:
-        await seen.open()
-        await seen.heading("Now")
-        yield seen
 
 
 async def test_a_second_factor_is_set_up_asked_for_and_taken_away(browser: Browser, stack: StackFixture) -> None:

@@ -24,7 +24,7 @@ from hookbus.contracts.budget import (
 )
 from hookbus.contracts.events import Event, Kind, type_of_kind
 from hookbus.contracts.problems import ProblemCode, ProblemError
-from hookbus.platform.bus.consumer import Ack, Delivery, Poison
+from hookbus.platform.bus.delivery import Ack, Delivery, Poison
 from support.budget_service import Parts
 from support.ledger_model import Model, Reservation
 

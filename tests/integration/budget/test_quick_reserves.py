@@ -21,7 +21,7 @@ from hookbus.budget.windows import US_PER_S, to_us
 from hookbus.contracts.budget import InitRequest, Limit, ReserveReply, ReserveRequest, ResetRequest, Unit, Window
 from hookbus.contracts.events import Event, Kind, type_of_kind
 from hookbus.contracts.problems import ProblemError
-from hookbus.platform.bus.consumer import Ack, Delivery
+from hookbus.platform.bus.delivery import Ack, Delivery
 
 CLIENTS = 40
 

@@ -11,7 +11,7 @@ from support.ledger_actions import Process
 
 from hookbus.contracts.budget import DeductRequest, InitRequest, ResetRequest, Unit, Window
 from hookbus.contracts.events import Event, Kind, type_of_kind
-from hookbus.platform.bus.consumer import Ack, Delivery
+from hookbus.platform.bus.delivery import Ack, Delivery
 
 
 @pytest.fixture

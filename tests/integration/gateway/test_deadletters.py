@@ -11,7 +11,8 @@ from support.waiting import eventually
 from hookbus.contracts import subjects
 from hookbus.contracts.problems import ProblemCode
 from hookbus.platform.bus.connection import jetstream
-from hookbus.platform.bus.consumer import Ack, Delivery, Poison, Verdict, subscribe_batches
+from hookbus.platform.bus.consumer import subscribe_batches
+from hookbus.platform.bus.delivery import Ack, Delivery, Poison, Verdict
 from hookbus.platform.bus.streams import SESSION_HOOKS
 
 WAIT_S = 30.0

@@ -13,7 +13,8 @@ from support.waiting import eventually
 from hookbus.contracts import subjects
 from hookbus.contracts.events import Kind
 from hookbus.platform.bus import consumer
-from hookbus.platform.bus.consumer import Ack, Delivery, Poison, Retry, Verdict, subscribe_batches
+from hookbus.platform.bus.consumer import subscribe_batches
+from hookbus.platform.bus.delivery import Ack, Delivery, Poison, Retry, Verdict
 from hookbus.platform.bus.streams import SESSION_HOOKS
 
 

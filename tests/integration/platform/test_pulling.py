@@ -13,7 +13,8 @@ from support.waiting import eventually
 from hookbus.contracts import subjects
 from hookbus.contracts.events import Event, Kind
 from hookbus.platform.bus import pulling
-from hookbus.platform.bus.consumer import Ack, Delivery, Verdict, batch_loop, subscribe_batches
+from hookbus.platform.bus.consumer import batch_loop, subscribe_batches
+from hookbus.platform.bus.delivery import Ack, Delivery, Verdict
 from hookbus.platform.bus.publisher import Publisher
 from hookbus.platform.bus.streams import SESSION_HOOKS, ConsumerSpec
 

@@ -19,7 +19,8 @@ from support.waiting import eventually
 from hookbus.contracts import subjects
 from hookbus.contracts.events import Kind
 from hookbus.platform import telemetry
-from hookbus.platform.bus.consumer import Ack, Delivery, Verdict, subscribe_batches
+from hookbus.platform.bus.consumer import subscribe_batches
+from hookbus.platform.bus.delivery import Ack, Delivery, Verdict
 from hookbus.platform.bus.streams import SESSION_HOOKS
 from hookbus.platform.database.engine import Database
 from hookbus.platform.settings import DatabaseSettings

@@ -18,7 +18,7 @@ from hookbus.contracts.agents import (
 )
 from hookbus.contracts.events import Event, Kind, type_of_security
 from hookbus.contracts.problems import ProblemError
-from hookbus.platform.bus.consumer import Delivery
+from hookbus.platform.bus.delivery import Delivery
 from hookbus.platform.database.engine import Database
 from hookbus.session.agent_requests import AgentRequests
 from hookbus.session.handlers import EventHandlers

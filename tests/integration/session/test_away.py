@@ -25,7 +25,7 @@ from hookbus.contracts.session import (
     SessionRequest,
 )
 from hookbus.contracts.subjects import BUCKET_API_KEYS
-from hookbus.platform.bus.consumer import Delivery
+from hookbus.platform.bus.delivery import Delivery
 from hookbus.platform.bus.publisher import Publisher
 from hookbus.platform.database.engine import Database
 from hookbus.platform.database.migrate import upgrade

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from support.events import hook_event, unique
 
 from hookbus.contracts.events import Event, Kind
-from hookbus.platform.bus.consumer import Ack, Delivery
+from hookbus.platform.bus.delivery import Ack, Delivery
 from hookbus.platform.database.engine import Database
 from hookbus.session import handlers
 from hookbus.session.domain import sessions

@@ -16,7 +16,7 @@ from support.servers import NatsFixture, PostgresFixture
 from support.session_service import session_settings
 
 from hookbus.contracts.events import Event, Kind
-from hookbus.platform.bus.consumer import Ack, Delivery, Poison
+from hookbus.platform.bus.delivery import Ack, Delivery, Poison
 from hookbus.platform.database.engine import Database
 from hookbus.session import forgetting, handlers
 from hookbus.session.domain import terminals

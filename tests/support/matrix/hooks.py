@@ -9,7 +9,8 @@ import asyncpg.transaction
 from nats.aio.msg import Msg
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from hookbus.platform.bus.consumer import Ack, Verdict, _BatchConsumer  # pyright: ignore[reportPrivateUsage]
+from hookbus.platform.bus.consumer import _BatchConsumer  # pyright: ignore[reportPrivateUsage]
+from hookbus.platform.bus.delivery import Ack, Verdict
 from hookbus.platform.bus.publisher import Outgoing, Publisher
 from support.matrix.points import Point, Trap
 

@@ -9,7 +9,7 @@ from hookbus.audit.entries import Incoming, from_event
 from hookbus.audit.log import Log
 from hookbus.audit.record import Stream
 from hookbus.platform import telemetry
-from hookbus.platform.bus.consumer import Ack, Delivery, Verdict
+from hookbus.platform.bus.delivery import Ack, Delivery, Verdict
 
 
 class EventHandlers:

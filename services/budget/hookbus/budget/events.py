@@ -13,7 +13,7 @@ from hookbus.contracts.events import Event, Kind
 from hookbus.contracts.limits import IDENTIFIER_CHARS_MAX as SUBAGENT_CHARS_MAX
 from hookbus.contracts.payloads import Usage
 from hookbus.contracts.problems import ProblemError
-from hookbus.platform.bus.consumer import Ack, Delivery, Poison, Retry, Verdict
+from hookbus.platform.bus.delivery import Ack, Delivery, Poison, Retry, Verdict
 from hookbus.platform.database.engine import is_transient
 
 

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hookbus.contracts.events import Event
-from hookbus.platform.bus.consumer import Ack, Delivery, Poison, Verdict
+from hookbus.platform.bus.delivery import Ack, Delivery, Poison, Verdict
 from hookbus.platform.database.engine import Database, is_transient
 from hookbus.session import security_events
 from hookbus.session.domain import counting, sessions, terminals

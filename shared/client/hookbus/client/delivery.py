@@ -87,7 +87,7 @@ def in_order(settings: Settings, gateway: Gateway, event: dict[str, Any], *, dea
         return event
     from hookbus.client.ordering import send_first
 
-    return send_first(settings, gateway, event, deadline)
+    return send_first(open_spool(settings), gateway, event, deadline, events_max=REPLAY_EVENTS_MAX)
 
 
 def replay(settings: Settings, gateway: Gateway) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 
-from hookbus.client import delivery
 from hookbus.client.compactjson import dumps
 from hookbus.client.drain import drain
 from hookbus.client.spool import SEALED, SpoolError
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookbus.client.gateway import Gateway
-    from hookbus.client.settings import Settings
     from hookbus.client.spool import Spool
 
 SHARE_OF_DEADLINE = 0.4
@@ -28,15 +26,16 @@ OVERTAKES = "overtakes_spooled"
 """In the data of a pre-task that was decided while earlier events of its session still waited."""
 
 
-def send_first(settings: Settings, gateway: Gateway, event: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """Send what waits of the event's session; the event, marked where some of it has to wait on.
+def send_first(
+    store: Spool, gateway: Gateway, event: dict[str, Any], deadline: float, *, events_max: int
+) -> dict[str, Any]:
+    """Send what waits of the event's session, ``events_max`` at a time; the event, marked where some has to wait on.
 
     Never raises: what cannot be read or sent waits, and the decision is asked for all the same.
     """
     session = event.get("session")
     if session is None:
         return event
-    store = delivery.open_spool(settings)
     now = time.monotonic()
     until = now + SHARE_OF_DEADLINE * max(0.0, deadline - now)
     try:
@@ -47,7 +46,7 @@ def send_first(settings: Settings, gateway: Gateway, event: dict[str, Any], dead
             report = drain(
                 store,
                 lambda batch: gateway.publish(batch, deadline=until, retries=False),
-                events_max=delivery.REPLAY_EVENTS_MAX,
+                events_max=events_max,
                 deadline=until,
                 wait_s=left_s,
             )

@@ -6,22 +6,31 @@ later, and goes to the dead letters where it never can. Nothing leaves the strea
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
-from opentelemetry.context import Context
 from pydantic import ValidationError
 
 from hookbus.contracts import subjects
-from hookbus.contracts.events import Event
 from hookbus.platform import metrics, telemetry
 from hookbus.platform.bus.connection import Broker, Loop, jetstream
+from hookbus.platform.bus.delivery import (
+    REASON_CHARS_MAX,
+    Ack,
+    BatchHandler,
+    Delivery,
+    Poison,
+    Retry,
+    Verdict,
+    parse,
+    summary,
+)
+from hookbus.platform.bus.extending import Extending
 from hookbus.platform.bus.lag import watch_lag
 from hookbus.platform.bus.pulling import BATCH_MESSAGES_MAX, Puller, PullFailedError
 from hookbus.platform.bus.streams import ConsumerSpec
@@ -33,62 +42,14 @@ BATCH_WAIT_BUSY_S: Final = 0.05
 BACKLOG_MESSAGES_MIN: Final = BATCH_MESSAGES_MAX // 2
 """Where so many wait already, nothing is let gather."""
 PULL_FAILED_WAIT_S: Final = 0.5
-EXTENSIONS_PER_ACK_WAIT: Final = 5
-"""How often within the ack wait more time is asked for what lingers. It lingers once it is met twice, so the first time
-comes after three fifths of the wait at the latest, waiting and work together after four."""
-
-ACK_SUBJECT_TOKENS: Final = 9
-"""``$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>``."""
 
 DELIVERIES_MAX: Final = 50
 """After so many failed deliveries a message is dead-lettered; with the delays below that is about 20 minutes."""
 RETRY_DELAY_BASE_S: Final = 0.5
 RETRY_DELAY_MAX_S: Final = 30.0
 DEADLETTER_TIMEOUT_S: Final = 2.0
-REASON_CHARS_MAX: Final = 500
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Delivery:
-    """One event as it came off a stream. ``body`` is exactly what was published; ``context`` is the event's trace.
-
-    Not frozen, for speed: one is made for every event.
-    """
-
-    event: Event
-    body: bytes
-    subject: str
-    stream: str
-    stream_seq: int
-    delivered: int
-    context: Context
-
-
-@dataclass(frozen=True)
-class Ack:
-    """The effect is committed: the message is done."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """The effect may succeed later: deliver again after ``delay_s``, or after a growing delay where it is None."""
-
-    reason: str
-    delay_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Poison:
-    """The effect can never succeed: put the message into the dead letters."""
-
-    reason: str
-
-
-Verdict = Ack | Retry | Poison
-BatchHandler = Callable[[Sequence[Delivery]], Awaitable[Sequence[Verdict]]]
-"""Takes the valid events of one pull, oldest first, and returns one verdict for each, in the same order."""
 
 
 def retry_delay_s(delivered: int) -> float:
@@ -127,10 +88,7 @@ class _BatchConsumer:
         self._gather_s = BATCH_WAIT_IDLE_S
         self._under_way_max = batches_under_way_max
         self._under_way: set[asyncio.Task[None]] = set()
-        self._handed: dict[int, list[Msg]] = {}
-        """Batches that are being handled, by their number."""
-        self._batches = 0
-        self._puller: Puller | None = None
+        self._extending = Extending(spec.ack_wait_s)
         self._task: asyncio.Task[None] | None = None
         self._aside: list[asyncio.Task[None]] = []
 
@@ -140,7 +98,9 @@ class _BatchConsumer:
         self._task = asyncio.create_task(self._run(), name=f"{self._spec.stream}:{self._spec.service}")
         self._aside = [
             asyncio.create_task(watch_lag(self._broker, self._spec)),
-            asyncio.create_task(self._extend_forever(), name=f"{self._spec.stream}:{self._spec.service}:extend"),
+            asyncio.create_task(
+                self._extending.extend_forever(), name=f"{self._spec.stream}:{self._spec.service}:extend"
+            ),
         ]
 
     async def stop(self) -> None:
@@ -160,14 +120,15 @@ class _BatchConsumer:
             try:
                 await self._pull()
             except (NatsError, JetStreamError, PullFailedError, OSError) as error:
-                log.warning("pull failed", stream=self._spec.stream, error=_summary(error))
+                log.warning("pull failed", stream=self._spec.stream, error=summary(error))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PULL_FAILED_WAIT_S):
                         await self._stopping.wait()
 
     async def _pull(self) -> None:
         """Batches until it is time to stop."""
-        puller = self._puller = Puller(self._broker.connection, self._spec)
+        puller = Puller(self._broker.connection, self._spec)
+        self._extending.waiting = puller.lingering
         await puller.open()
         try:
             while not self._stopping.is_set():
@@ -193,28 +154,8 @@ class _BatchConsumer:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def _hand_over(self, messages: list[Msg]) -> None:
-        self._batches += 1
-        number = self._batches
-        self._handed[number] = messages
-        try:
+        with self._extending.held(messages):
             await self.process(messages)
-        finally:
-            del self._handed[number]
-
-    async def _extend_forever(self) -> None:
-        """Ask for more time for what waits or is worked on for long. The ack wait is short for the sake of what a dead
-        process held; a slow database must not make the server deliver everything again."""
-        met: frozenset[int] = frozenset()
-        while True:
-            await asyncio.sleep(self._spec.ack_wait_s / EXTENSIONS_PER_ACK_WAIT)
-            lingering = [message for number in met & self._handed.keys() for message in self._handed[number]]
-            met = frozenset(self._handed)
-            if self._puller is not None:
-                lingering += self._puller.lingering()
-            with suppress(NatsError, OSError):
-                for message in lingering:
-                    if not message.is_acked:
-                        await message.in_progress()
 
     async def process(self, messages: list[Msg]) -> None:
         """One pull: parse, handle, apply the verdicts. Never raises, for nobody above could do better."""
@@ -223,10 +164,10 @@ class _BatchConsumer:
         slow: list[Awaitable[None]] = []
         for message in messages:
             try:
-                deliveries.append(_parse(message))
+                deliveries.append(parse(message))
                 valid.append(message)
             except (ValidationError, ValueError) as error:
-                slow.append(self._apply(message, Poison(f"not an event: {_summary(error)}")))
+                slow.append(self._apply(message, Poison(f"not an event: {summary(error)}")))
         if deliveries:
             verdicts = await self._verdicts(deliveries)
             for message, verdict in zip(valid, verdicts, strict=True):
@@ -264,7 +205,7 @@ class _BatchConsumer:
             verdicts = await self._handler(deliveries)
         except Exception as error:
             log.exception("batch failed", consumer=self._spec.service, stream=self._spec.stream, events=len(deliveries))
-            return [Retry(_summary(error))] * len(deliveries)
+            return [Retry(summary(error))] * len(deliveries)
         if len(verdicts) != len(deliveries):
             log.error("handler broke its contract", verdicts=len(verdicts), events=len(deliveries))
             return [Retry("the handler returned too few verdicts")] * len(deliveries)
@@ -282,7 +223,7 @@ class _BatchConsumer:
                 await message.nak(delay=verdict.delay_s or retry_delay_s(message.metadata.num_delivered))
         except (NatsError, TimeoutError) as error:
             # Unacknowledged, the message comes again after the consumer's ack wait; its effect is idempotent.
-            log.warning("verdict not delivered", subject=message.subject, error=_summary(error))
+            log.warning("verdict not delivered", subject=message.subject, error=summary(error))
 
     async def _bury(self, message: Msg, reason: str) -> None:
         sequence = message.metadata.sequence.stream
@@ -303,44 +244,9 @@ class _BatchConsumer:
                 headers=headers,
             )
         except (NatsError, TimeoutError) as error:
-            log.warning("dead letter not stored, message kept", subject=message.subject, error=_summary(error))
+            log.warning("dead letter not stored, message kept", subject=message.subject, error=summary(error))
             await message.nak(delay=RETRY_DELAY_MAX_S)
             return
         metrics.DEADLETTERS.labels(self._spec.stream).inc()
         log.error("dead letter", subject=message.subject, stream_seq=sequence, reason=reason[:REASON_CHARS_MAX])
         await message.term()
-
-
-def _parse(message: Msg) -> Delivery:
-    event = Event.model_validate_json(message.data)
-    stream, delivered, sequence = _origin(message)
-    return Delivery(
-        event=event,
-        body=message.data,
-        subject=message.subject,
-        stream=stream,
-        stream_seq=sequence,
-        delivered=delivered,
-        context=telemetry.extract(message.headers),
-    )
-
-
-def _origin(message: Msg) -> tuple[str, int, int]:
-    """Stream, deliveries so far and place in the stream, from the subject to acknowledge on.
-
-    The client's own ``metadata`` also makes out the time and more, which costs as much as checking the event.
-    """
-    tokens = message.reply.split(".")
-    if len(tokens) == ACK_SUBJECT_TOKENS and tokens[0] == "$JS":
-        return tokens[2], int(tokens[4]), int(tokens[5])
-    metadata = message.metadata
-    return metadata.stream, metadata.num_delivered, metadata.sequence.stream
-
-
-def _summary(error: Exception) -> str:
-    """The kind of an error and its first line, without the value that caused it."""
-    if isinstance(error, ValidationError):
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:3])
-    text = str(error).splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"[:REASON_CHARS_MAX]
