@@ -217,18 +217,24 @@ async def test_the_numbers_are_those_of_the_traffic(stack: StackFixture, mark: s
         assert client.get("/api/v1/keys", headers={"authorization": "Bearer no"}).status_code == 401
         replayed = client.post("/api/v1/events", json={**event, "kind": "prompt"}, headers={"hookbus-replayed": "1"})
         assert replayed.status_code == 202
+        spent = {**event, "kind": "usage", "data": {"input_tokens": 1}}
+        assert client.post("/api/v1/events", json=spent).status_code == 202
     moved = {name: after - before[name] for name, after in counts().items()}
     wanted = {"allowed": 2, "granted": 2, "assessed": 2, "rpc": 2, "refused": 1, "unauthenticated": 1, "replayed": 1}
     assert moved == wanted
 
+    # The budget is sent what reports spending alone.
+    expected = {"session": 4, "audit": 4, "budget": 1}
+
     def arrived() -> bool:
         return all(
-            value(stack, service, "hookbus_consumer_events_total", stream="HOOKS", verdict="ack") >= before_it + 3
-            for service, before_it in handled.items()
+            value(stack, service, "hookbus_consumer_events_total", stream="HOOKS", verdict="ack")
+            >= handled[service] + more
+            for service, more in expected.items()
         )
 
     await eventually(arrived, WAIT_S)
-    await eventually(lambda: value(stack, "audit", "hookbus_audit_log_entries") >= entries + 3, WAIT_S)
+    await eventually(lambda: value(stack, "audit", "hookbus_audit_log_entries") >= entries + 4, WAIT_S)
     await eventually(lambda: value(stack, "audit", "hookbus_audit_unsigned_entries") == 0, WAIT_S)
     assert value(stack, "audit", "hookbus_audit_checkpoint_age_seconds") >= 0
     assert value(stack, "budget", "hookbus_database_pool_max_connections") == 10
