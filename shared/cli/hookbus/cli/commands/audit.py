@@ -1,5 +1,6 @@
 """``hookbus audit``: read the log, take it away, check it."""
 
+import itertools
 import json
 import time
 from typing import Annotated, Final
@@ -41,13 +42,16 @@ def tail(
         size = checkpoints.parse_checkpoint(api.text("/api/v1/audit/checkpoint")).size
         # A cursor is the index it goes on after.
         cursor = str(size - limit - 1) if size > limit else None
+        # What is appended while this reads is for those who follow: more than was asked for would be shown.
+        shown = itertools.islice(pages(api, cursor, {}), limit)
         while True:
-            for entry in pages(api, cursor, {}):
+            for entry in shown:
                 _show_entry(entry, as_json=as_json)
                 cursor = str(entry["index"])
             if not follow:
                 return
             time.sleep(FOLLOW_INTERVAL_S)
+            shown = pages(api, cursor, {})
 
 
 @app.command()
