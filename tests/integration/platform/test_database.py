@@ -101,12 +101,13 @@ async def test_a_statement_under_way_when_the_server_dies_may_be_repeated(own_po
         (asyncpg.PostgresIOError, True),
         (asyncpg.LockNotAvailableError, True),
         (asyncpg.CrashShutdownError, True),
+        (asyncpg.InternalClientError, True),
         (asyncpg.UniqueViolationError, False),
         (asyncpg.NumericValueOutOfRangeError, False),
         (asyncpg.UndefinedTableError, False),
     ],
 )
-def test_what_may_pass_is_told_from_what_never_can(error: type[asyncpg.PostgresError], may_pass: bool) -> None:
+def test_what_may_pass_is_told_from_what_never_can(error: type[Exception], may_pass: bool) -> None:
     assert is_transient(error("as the server said")) is may_pass
 
 

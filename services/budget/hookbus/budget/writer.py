@@ -95,7 +95,7 @@ class LedgerWriter:
                         while not connection.is_closed() and (self._queue or await self._more()):
                             await self._next_batch(connection)
                 except Exception as error:  # noqa: BLE001 - those who wait are told, and the worker goes on
-                    _fail([self._queue.popleft() for _ in range(len(self._queue))], error)
+                    _refuse([self._queue.popleft() for _ in range(len(self._queue))], error)
         finally:
             self._worker = None
 
@@ -116,10 +116,13 @@ class LedgerWriter:
         try:
             await self._run(connection, batch)
         except Exception as error:
-            if len(batch) == 1 or is_transient(error) or connection.is_closed():
+            if connection.is_closed():
+                # Whatever it is called: in the midst of a statement a driver's error may be of any kind, and taken for
+                # the commands' own it would put charges into the dead letters.
+                _refuse(batch, error)
+                raise
+            if len(batch) == 1 or is_transient(error):
                 _fail(batch, error)
-                if connection.is_closed():
-                    raise
                 return
             log.exception("ledger batch refused, its commands are done one by one", commands=len(batch))
             for each in batch:
@@ -129,7 +132,7 @@ class LedgerWriter:
         try:
             await self._run(connection, [waiting])
         except Exception as error:  # noqa: BLE001 - its caller gets it
-            _fail([waiting], error)
+            (_refuse if connection.is_closed() else _fail)([waiting], error)
 
     async def _run(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
         commands = [each.command for each in batch]
@@ -142,11 +145,21 @@ class LedgerWriter:
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
-    problem: Exception = error
+    """Tell those who wait what went wrong with their commands, or to come again where that may help."""
     if isinstance(error, StaleError) or is_transient(error):
-        detail = "the budget database is away or busy"
-        problem = ProblemError(ProblemCode.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S)
-        log.warning("ledger batch not committed", commands=len(batch), error=type(error).__name__)
+        _refuse(batch, error)
+    else:
+        _tell(batch, error)
+
+
+def _refuse(batch: Sequence[_Waiting], error: Exception) -> None:
+    """Tell those who wait to come again: there is no connection, or no telling what became of the commands."""
+    log.warning("ledger batch not committed", commands=len(batch), error=type(error).__name__)
+    detail = "the budget database is away or busy"
+    _tell(batch, ProblemError(ProblemCode.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S))
+
+
+def _tell(batch: Sequence[_Waiting], error: Exception) -> None:
     for each in batch:
         if not each.answer.done():
-            each.answer.set_exception(problem)
+            each.answer.set_exception(error)

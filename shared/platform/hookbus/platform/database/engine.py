@@ -118,6 +118,9 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later: the server is away, busy or shedding this transaction."""
     if isinstance(error, (OSError, TimeoutError, PoolTimeoutError, asyncpg.InterfaceError, InterfaceError)):
         return True
+    if isinstance(error, asyncpg.InternalClientError):
+        # What the driver makes of a server that dies in the midst of its answer ("unknown protocol state").
+        return True
     if isinstance(error, (OperationalError, asyncpg.PostgresConnectionError)):
         return True
     if isinstance(error, DBAPIError):
