@@ -16,8 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hookbus.platform.database.engine import Database
 from hookbus.session.repository import DriverConnection
 
-ERRORS: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""What goes wrong with a database, in the pool, on the way to the server or at it."""
+ERRORS: Final = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""What goes wrong with a database, in the pool, on the way to the server or at it; the driver's internal error is what
+it makes of a server that dies in the midst of its answer."""
 
 
 class KeptConnection:
