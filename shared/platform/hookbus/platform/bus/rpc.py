@@ -75,24 +75,21 @@ def answering(
 
 def server_attributes(subject: str) -> dict[str, str]:
     """What the span of answering a request of ``subject`` carries."""
-    return {
-        "rpc.system.name": "nats",
-        "rpc.method": subject.rpartition(".")[2],
-        "messaging.system": "nats",
-        "messaging.operation.name": "process",
-        "messaging.operation.type": "process",
-        "messaging.destination.name": subject,
-    }
+    return _attributes(subject, "process", "process")
 
 
 def client_attributes(subject: str) -> dict[str, str]:
     """What the span of asking ``subject`` carries."""
+    return _attributes(subject, "request", "send")
+
+
+def _attributes(subject: str, operation: str, operation_type: str) -> dict[str, str]:
     return {
         "rpc.system.name": "nats",
         "rpc.method": subject.rpartition(".")[2],
         "messaging.system": "nats",
-        "messaging.operation.name": "request",
-        "messaging.operation.type": "send",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation_type,
         "messaging.destination.name": subject,
     }
 
