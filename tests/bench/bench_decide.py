@@ -1,7 +1,7 @@
-"""Decisions over HTTP: keep-alive connections, each client waiting for its answer, against a server without work.
+"""Decisions over HTTP on keep-alive connections, against a server without work: at a pace, and as fast as answers come.
 
-Each client asks far faster than an agent would. A burst is weighed against five minutes of a session's own past, which
-no session here has, so nothing is assessed or stored that ordinary work would not cause.
+A client that asks again at once asks far faster than an agent would. A burst is weighed against five minutes of a
+session's own past, which no session here has, so nothing is assessed or stored that ordinary work would not cause.
 """
 
 import httpx
@@ -14,6 +14,9 @@ from support.stack import StackFixture
 CLIENTS = (1, 8, 32)
 COUNTED_CLIENTS = 8
 CALLS = 600
+RATES_PER_S = (8, 40, 80, 160)
+"""Of all clients together. An agent decides about once in some seconds: the least is eight that decide every second."""
+PACED_S = 15
 ROUNDS = 3
 
 
@@ -53,4 +56,24 @@ async def bench_decisions_over_keep_alive(stack: StackFixture) -> None:
                     f"{sample.p50_ms:.1f} ms",
                     f"{sample.p99_ms:.1f} ms",
                     f"{sample.p50_ms / reference.p50_ms:.1f}",
+                )
+
+
+async def bench_decisions_at_a_pace(stack: StackFixture) -> None:
+    """What a decision takes where clients ask at a pace of their own, in turns with the bare server."""
+    agents = [unique("decide") for _ in range(COUNTED_CLIENTS)]
+    async with bare_server() as bare_url:
+        for rate_per_s in RATES_PER_S:
+            bodies = [pre_task(agents[number % COUNTED_CLIENTS]) for number in range(rate_per_s * PACED_S)]
+            bare = await ask(bare_url, {}, COUNTED_CLIENTS, bodies, rate_per_s=rate_per_s)
+            ours = await ask(
+                f"{stack.url}/api/v1/decide", stack.headers, COUNTED_CLIENTS, bodies, rate_per_s=rate_per_s
+            )
+            for name, sample in (("bare server", bare), ("decide", ours)):
+                print_row(
+                    f"{name}, {COUNTED_CLIENTS} clients, {rate_per_s}/s in all",
+                    f"{sample.rate_per_s:.0f}/s",
+                    f"{sample.p50_ms:.1f} ms",
+                    f"{sample.p99_ms:.1f} ms",
+                    f"{sample.p50_ms / bare.p50_ms:.1f}",
                 )

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from support.events import unique
 from support.matrix.deaths import killed, killed_at
 from support.matrix.messages import duplicates_beyond_the_window, poison
 from support.matrix.points import Point
@@ -145,3 +146,24 @@ async def test_a_restart_that_is_too_late_breaks_i6(stand: Stand) -> None:
 async def test_poison_that_vanishes_breaks_i7(stand: Stand) -> None:
     with stand.sabotaged(Measure.BURY_SILENTLY):
         assert await broken_by(stand, poison()) == {"I7"}
+
+
+async def test_a_dead_letter_of_a_good_message_breaks_i7(stand: Stand) -> None:
+    """A service gives up an event that it could have processed."""
+
+    @asynccontextmanager
+    async def inflict(scene: Scene) -> AsyncGenerator[None]:
+        bus = await stand.bus("session")
+        headers = {
+            subjects.HEADER_MSG_ID: unique("letter"),
+            subjects.HEADER_DEADLETTER_STREAM: subjects.STREAM_HOOKS,
+            subjects.HEADER_DEADLETTER_SEQUENCE: str(scene.load.book.sequence),
+            subjects.HEADER_DEADLETTER_REASON: "given up",
+        }
+        try:
+            await bus.jetstream().publish(subjects.deadletter_subject("session"), b"{}", headers=headers)
+            yield
+        finally:
+            await bus.close()
+
+    assert await broken_by(stand, Fault("a good message given up", inflict)) == {"I7"}

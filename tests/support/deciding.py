@@ -7,7 +7,7 @@ import aiohttp
 import psutil
 
 from support.events import unique
-from support.measure import Sample, closed_loop
+from support.measure import Sample, closed_loop, paced
 from support.stack import StackFixture
 
 ANSWERED = frozenset({200, 202})
@@ -26,8 +26,11 @@ def pre_task(agent: str) -> bytes:
     return json.dumps(body).encode()
 
 
-async def ask(url: str, headers: dict[str, str], clients: int, bodies: list[bytes]) -> Sample:
-    """All bodies, from so many clients on connections that stay open."""
+async def ask(
+    url: str, headers: dict[str, str], clients: int, bodies: list[bytes], *, rate_per_s: float | None = None
+) -> Sample:
+    """All bodies, from so many clients on connections that stay open: each as soon as its client has the answer to the
+    one before, or ``rate_per_s`` in all."""
     sent = {**headers, "content-type": "application/json"}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients), headers=sent) as session:
 
@@ -36,7 +39,9 @@ async def ask(url: str, headers: dict[str, str], clients: int, bodies: list[byte
                 assert response.status in ANSWERED, await response.text()
                 await response.read()
 
-        return await closed_loop(clients, len(bodies), call)
+        if rate_per_s is None:
+            return await closed_loop(clients, len(bodies), call)
+        return await paced(clients, len(bodies), rate_per_s, call)
 
 
 def processor_s(stack: StackFixture) -> dict[str, float]:

@@ -65,7 +65,9 @@ class Book:
     unanswered: list[str] = field(default_factory=list[str])
     """What was never answered, however often it was sent."""
     poison: dict[str, str] = field(default_factory=dict[str, str])
-    """Message id -> why nobody can process it: what was put onto the bus past the gateway."""
+    """Place on the bus -> why nobody can process it: what was put there past the gateway."""
+    deadletters_before: int = 0
+    """The last dead letter on the bus when the run began."""
     answers: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Path -> when each good answer came, by the monotonic clock."""
     began: dict[str, float] = field(default_factory=dict[str, float])

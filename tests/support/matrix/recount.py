@@ -137,7 +137,7 @@ async def counted_once(superuser: Superuser, book: Book, findings: Findings) -> 
 
 async def nothing_left(stand: Stand, book: Book, findings: Findings) -> None:
     """I7: every request was answered, as the contract knows it; nothing waits on the bus; poison is in the dead
-    letters of each service."""
+    letters of each service, and nothing else is."""
     findings.some("I7", "requests were never answered", book.unanswered)
     findings.some("I7", "answers are none of the contract", book.odd)
     client = await stand.bus()
@@ -147,14 +147,16 @@ async def nothing_left(stand: Stand, book: Book, findings: Findings) -> None:
         while (waiting := await _waiting(stream)) and time.monotonic() < gives_up_at_s:
             await asyncio.sleep(POLL_S)
         findings.some("I7", "consumers have messages that nobody takes", list(waiting.items()))
-        buried = await _buried(stream) if book.poison else set[tuple[str, str]]()
-        absent = [
-            (service, sequence, why)
+        buried = await _buried(stream, book.deadletters_before)
+        planted = {
+            (service, subjects.STREAM_HOOKS, sequence): why
             for sequence, why in book.poison.items()
             for service in SERVICES
-            if (service, sequence) not in buried
-        ]
-        findings.some("I7", "poisonous messages are in no dead letter (service, sequence, why)", absent)
+        }
+        absent = [(*place, why) for place, why in planted.items() if place not in buried]
+        findings.some("I7", "poisonous messages are in no dead letter (service, stream, sequence, why)", absent)
+        good = [(*place, why) for place, why in buried.items() if place not in planted]
+        findings.some("I7", "messages are in dead letters and no poison (service, stream, sequence, reason)", good)
     finally:
         await client.close()
 
@@ -170,14 +172,24 @@ async def _waiting(stream: JetStreamContext) -> dict[str, int]:
     return waiting
 
 
-async def _buried(stream: JetStreamContext) -> set[tuple[str, str]]:
-    """Service and sequence number in ``HOOKS`` of every dead letter."""
+async def last_deadletter(stand: Stand) -> int:
+    """The sequence number of the newest dead letter; 0 where there is none."""
+    client = await stand.bus()
+    try:
+        state: Any = (await client.jetstream().stream_info(subjects.STREAM_DEADLETTER)).state
+        return state.last_seq
+    finally:
+        await client.close()
+
+
+async def _buried(stream: JetStreamContext, after: int) -> dict[tuple[str, str, str], str]:
+    """Service, stream and sequence number in it of every dead letter behind ``after`` -> the reason given."""
     state: Any = (await stream.stream_info(subjects.STREAM_DEADLETTER)).state
-    buried: set[tuple[str, str]] = set()
-    for sequence in range(state.first_seq, state.last_seq + 1):
+    buried: dict[tuple[str, str, str], str] = {}
+    for sequence in range(max(state.first_seq, after + 1), state.last_seq + 1):
         letter = await stream.get_msg(subjects.STREAM_DEADLETTER, sequence)
         headers = cast("dict[str, str]", letter.headers or {})
         service = (letter.subject or "").rsplit(".", 1)[1]
-        if headers.get(subjects.HEADER_DEADLETTER_STREAM) == subjects.STREAM_HOOKS:
-            buried.add((service, headers[subjects.HEADER_DEADLETTER_SEQUENCE]))
+        place = service, headers[subjects.HEADER_DEADLETTER_STREAM], headers[subjects.HEADER_DEADLETTER_SEQUENCE]
+        buried[place] = headers[subjects.HEADER_DEADLETTER_REASON]
     return buried

@@ -15,7 +15,7 @@ from hookbus.contracts import subjects
 from support.matrix.auditor import Auditor
 from support.matrix.credentials import Revoker
 from support.matrix.load import PATHS, Load
-from support.matrix.recount import Findings, recount
+from support.matrix.recount import Findings, last_deadletter, recount
 from support.matrix.stand import Stand
 
 SEED_VARIABLE = "HOOKBUS_FAULT_SEED"
@@ -95,6 +95,7 @@ async def play(stand: Stand, fault: Fault) -> tuple[Figures, Findings]:
         Load(stand.url, stand.headers, randomness) as load,
         Revoker(load.door, randomness),
     ):
+        load.book.deadletters_before = await last_deadletter(stand)
         await load.flowing()
         scene = Scene(stand, load, randomness)
         async with fault.inflict(scene):
