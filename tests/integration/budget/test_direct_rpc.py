@@ -30,6 +30,8 @@ class Handler:
             raise ProblemError(ProblemCode.NOT_FOUND, "no such reservation")
         if request.reason == "fault":
             raise RuntimeError("secret detail")
+        if request.reason == "away":
+            raise ConnectionError("secret detail")
         self.running += 1
         self.running_max = max(self.running_max, self.running)
         await self.gate.wait()
@@ -44,7 +46,7 @@ def request(reason: str = "") -> ReleaseRequest:
 async def serving(server: Broker) -> Handler:
     """The server's broker is connected by the caller; this subscribes."""
     handler = Handler()
-    direct = DirectRpcServer(server, "budget")
+    direct = DirectRpcServer(server, "budget", may_pass=lambda error: isinstance(error, ConnectionError))
     direct.method("release", ReleaseRequest, handler.release)
     await server.connect()
     await direct.start()
@@ -57,7 +59,12 @@ async def test_replies_and_problems(own_nats_server: NatsFixture) -> None:
     await serving(server)
     async with started(server, caller):
         assert (await client.call("budget", "release", request(), ReleaseReply)).released
-        for reason, code in (("unknown", ProblemCode.NOT_FOUND), ("fault", ProblemCode.INTERNAL)):
+        codes = {
+            "unknown": ProblemCode.NOT_FOUND,
+            "fault": ProblemCode.INTERNAL,
+            "away": ProblemCode.UNAVAILABLE,
+        }
+        for reason, code in codes.items():
             with pytest.raises(ProblemError) as caught:
                 await client.call("budget", "release", request(reason), ReleaseReply, timeout_s=WAIT_S)
             assert caught.value.problem.code is code

@@ -21,6 +21,8 @@ async def release(request: ReleaseRequest) -> ReleaseReply:
         raise ProblemError(ProblemCode.NOT_FOUND, "no such reservation")
     if request.reason == "fault":
         raise RuntimeError("secret detail")
+    if request.reason == "away":
+        raise ConnectionError("secret detail")
     await asyncio.sleep(WORK_S)
     return ReleaseReply(released=True)
 
@@ -56,6 +58,24 @@ async def test_replies_problems_and_absence(nats_server: NatsFixture) -> None:
             await client.call("session", "list", Empty(), Empty)
         assert absent.value.problem.code is ProblemCode.UNAVAILABLE
         assert "session" in absent.value.problem.detail
+
+
+async def test_a_failure_that_may_pass_says_come_again(nats_server: NatsFixture) -> None:
+    """What a service knows as an absence of its database is unavailable, and when to come again."""
+    server, client_broker = new_broker(nats_server, "budget"), new_broker(nats_server, "gateway")
+    RpcServer(server, "budget", may_pass=lambda error: isinstance(error, ConnectionError)).method(
+        "release", ReleaseRequest, release
+    )
+    client = RpcClient(client_broker)
+    async with started(server, client_broker):
+        with pytest.raises(ProblemError) as away:
+            await client.call("budget", "release", request("away"), ReleaseReply)
+        assert away.value.problem.code is ProblemCode.UNAVAILABLE
+        assert away.value.problem.retry_after_s is not None
+        assert "secret" not in away.value.problem.detail
+        with pytest.raises(ProblemError) as fault:
+            await client.call("budget", "release", request("fault"), ReleaseReply)
+        assert fault.value.problem.code is ProblemCode.INTERNAL
 
 
 async def test_requests_of_one_method_are_worked_on_together(nats_server: NatsFixture) -> None:

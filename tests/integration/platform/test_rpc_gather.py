@@ -64,6 +64,8 @@ class Service:
             await self.gate.wait()
         if "fault" in reasons:
             raise RuntimeError("secret detail")
+        if "away" in reasons:
+            raise ConnectionError("secret detail")
         return [self._answer(reason) for reason in reasons]
 
     @staticmethod
@@ -79,7 +81,7 @@ class Service:
 async def serving(server: NatsFixture, service: Service, *, many: bool = True) -> AsyncGenerator[Broker]:
     """The service on the bus; the broker of its caller."""
     answering, asking = new_broker(server, "budget"), new_broker(server, "gateway")
-    direct = DirectRpcServer(answering, "budget")
+    direct = DirectRpcServer(answering, "budget", may_pass=lambda error: isinstance(error, ConnectionError))
     direct.method(service.method, ReleaseRequest, service.one)
     if many:
         direct.method_many(service.method, Gathered[ReleaseRequest], service.many)
@@ -144,6 +146,22 @@ async def test_a_handler_that_fails_on_all_is_asked_for_each(
     assert failed.value.problem.code is ProblemCode.INTERNAL
     assert "secret" not in failed.value.problem.detail
     assert service.together == [["a-yes", "fault"], ["a-yes"], ["fault"]]
+
+
+async def test_a_failure_that_may_pass_puts_off_all_and_nobody_is_asked_for_alone(
+    nats_server: NatsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_gather, "HELD_BACK_S_MAX", TIMEOUT_S)
+    service = Service()
+    async with serving(nats_server, service) as broker:
+        _first, *asked = await behind(calls_of(broker, service), service, "a-yes", "away")
+        await asyncio.sleep(0)
+        service.gate.set()
+        results = await asyncio.gather(*asked, return_exceptions=True)
+    problems = [one.problem for one in results if isinstance(one, ProblemError)]
+    assert [problem.code for problem in problems] == [ProblemCode.UNAVAILABLE] * 2
+    assert all(problem.retry_after_s and "secret" not in problem.detail for problem in problems)
+    assert service.together == [["a-yes", "away"]]
 
 
 async def test_a_member_that_does_not_fit_leaves_the_others_be(nats_server: NatsFixture) -> None:

@@ -27,7 +27,7 @@ from hookbus.contracts.session import (
 from hookbus.contracts.subjects import BUCKET_API_KEYS
 from hookbus.platform.bus.delivery import Delivery
 from hookbus.platform.bus.publisher import Publisher
-from hookbus.platform.database.engine import Database
+from hookbus.platform.database.engine import Database, is_transient
 from hookbus.platform.database.migrate import upgrade
 from hookbus.session.handlers import EventHandlers
 from hookbus.session.key_bucket import KeySync, NatsKeyBucket
@@ -224,7 +224,7 @@ async def test_a_refill_never_overtakes_a_revocation(parts: Parts, monkeypatch: 
 async def test_a_database_that_was_away_is_read_again_at_once(
     own_postgres_server: PostgresFixture, own_nats_server: NatsFixture
 ) -> None:
-    """Away it is a problem, not a fault; back again, the broken connection costs no caller an error."""
+    """Away it is what may pass, not a fault; back again, the broken connection costs no caller an error."""
     server = own_postgres_server
     await asyncio.to_thread(upgrade, "hookbus.session", server.owner_url, "session")
     pool = Database("session", session_settings(own_nats_server, server))
@@ -235,9 +235,9 @@ async def test_a_database_that_was_away_is_read_again_at_once(
     assert (await requests.assess(question)).decision == "allow"
     server.stop()
     for _ in range(2):
-        with pytest.raises(ProblemError) as problem:
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - of the driver's many kinds; what counts comes next
             await requests.assess(question)
-        assert problem.value.problem.code is ProblemCode.UNAVAILABLE
+        assert is_transient(raised.value)
     server.start()
     assert (await requests.assess(question)).decision == "allow"
     server.stop()

@@ -22,7 +22,7 @@ from hookbus.platform.bus.consumer import batch_loop
 from hookbus.platform.bus.publisher import Publisher
 from hookbus.platform.bus.rpc import RpcServer
 from hookbus.platform.bus.streams import AUDIT_HOOKS, AUDIT_SECURITY
-from hookbus.platform.database.engine import Database
+from hookbus.platform.database.engine import Database, is_transient
 from hookbus.platform.health import Check
 from hookbus.platform.service import Service, run
 from hookbus.platform.settings import EXIT_CODE_BAD_SETTINGS, load
@@ -44,7 +44,7 @@ def build(settings: AuditSettings) -> Service:
         batch_loop(broker, AUDIT_SECURITY, events.security),
     )
     metrics.watch(log)
-    server = RpcServer(broker, SERVICE)
+    server = RpcServer(broker, SERVICE, may_pass=is_transient)
     ReadingRequests(database, log, ReadRecorder(Publisher(broker))).register(server)
     CheckingRequests(database, log, settings.database_url.get_secret_value()).register(server)
     ExportRequests(log).register(server)

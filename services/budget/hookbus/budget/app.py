@@ -37,7 +37,7 @@ from hookbus.platform.bus.consumer import subscribe_batches
 from hookbus.platform.bus.publisher import Publisher
 from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.platform.bus.streams import BUDGET_HOOKS
-from hookbus.platform.database.engine import Database
+from hookbus.platform.database.engine import Database, is_transient
 from hookbus.platform.health import Check
 from hookbus.platform.service import Service, run
 from hookbus.platform.settings import EXIT_CODE_BAD_SETTINGS, load
@@ -62,7 +62,7 @@ def build(settings: BudgetSettings, prices: PriceList) -> Service:
     operations = OperationHandlers(writer, queries, prices)
     keeper = Keeper(database, writer, Publisher(broker))
 
-    server = DirectRpcServer(broker, NAME)
+    server = DirectRpcServer(broker, NAME, may_pass=is_transient)
     server.method("init", InitRequest, queries.init)
     server.method("scope_init", ScopeInitRequest, queries.scope_init)
     server.method("status", ScopeRequest, queries.status)

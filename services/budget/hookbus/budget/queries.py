@@ -25,14 +25,13 @@ from hookbus.contracts.budget import (
     StatusReply,
 )
 from hookbus.contracts.problems import ProblemCode, ProblemError
-from hookbus.platform.database.engine import Database, is_transient
+from hookbus.platform.database.engine import Database
 
 NEWEST: Final = 2**63 - 1
 """Before this id lies every row."""
 LEVELS_ABOVE_MAX: Final = 4
 """Of a subagent: its session, agent, project and team."""
 
-RETRY_AFTER_S: Final = 1.0
 ONE_MOMENT: Final = "repeatable_read"
 WITH_AGENT: Final = WITHIN_SESSION | {ScopeKind.AGENT}
 
@@ -69,13 +68,7 @@ class Queries:
         if asking is None:
             asking = self._asking[key] = asyncio.ensure_future(self._ask(key))
             asking.add_done_callback(lambda _done: self._asking.pop(key, None))
-        try:
-            return await asyncio.shield(asking)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            detail = "the budget database is away or busy"
-            raise ProblemError(ProblemCode.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from error
+        return await asyncio.shield(asking)
 
     async def _ask(self, key: AccountKey) -> int | None:
         async with self._database.raw() as connection:

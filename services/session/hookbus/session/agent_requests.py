@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from hookbus.contracts.agents import (
     ForgetAgentReply,
     ForgetAgentRequest,
@@ -17,7 +15,6 @@ from hookbus.platform.database.engine import Database
 from hookbus.session.domain import cursor
 from hookbus.session.handlers import utc_now
 from hookbus.session.repository import agent_records, terminals
-from hookbus.session.requests import away
 
 TERMINALS_MAX: Final = 1_000_000
 """Of one agent that are forgotten together."""
@@ -40,28 +37,19 @@ class AgentRequests:
     async def notes(self, request: NotesRequest) -> NotesReply:
         """A page of notes, newest first."""
         before = cursor.decode(request.cursor)
-        try:
-            async with self._reading.connect() as connection:
-                page = await agent_records.notes(connection, request, before)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._reading.connect() as connection:
+            page = await agent_records.notes(connection, request, before)
         full = len(page) == request.page_items_max
         return NotesReply(notes=tuple(page), cursor=cursor.encode(page[-1].at, page[-1].id) if full else None)
 
     async def objections(self, request: ObjectionsRequest) -> ObjectionsReply:
         """An agent's last objections, newest first."""
-        try:
-            async with self._reading.connect() as connection:
-                return ObjectionsReply(objections=tuple(await agent_records.objections(connection, request)))
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._reading.connect() as connection:
+            return ObjectionsReply(objections=tuple(await agent_records.objections(connection, request)))
 
     async def forget_agent(self, request: ForgetAgentRequest) -> ForgetAgentReply:
         """Remove what is kept here of an agent; repeating it removes nothing more."""
-        try:
-            async with self._database.begin() as connection:
-                notes, objections = await agent_records.forget(connection, request.agent_id)
-                await terminals.forget(connection, before=utc_now(), items_max=TERMINALS_MAX, agent_id=request.agent_id)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._database.begin() as connection:
+            notes, objections = await agent_records.forget(connection, request.agent_id)
+            await terminals.forget(connection, before=utc_now(), items_max=TERMINALS_MAX, agent_id=request.agent_id)
         return ForgetAgentReply(notes=notes, objections=objections)

@@ -6,7 +6,7 @@ from hookbus.platform.bus.consumer import subscribe_batches
 from hookbus.platform.bus.publisher import Publisher
 from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.platform.bus.streams import SESSION_HOOKS, SESSION_SECURITY
-from hookbus.platform.database.engine import Database
+from hookbus.platform.database.engine import Database, is_transient
 from hookbus.platform.health import Check
 from hookbus.platform.service import Service, run
 from hookbus.platform.settings import load
@@ -58,7 +58,7 @@ def build(settings: SessionSettings) -> Service:
     logins = Logins(parts)
     presence = Presence(parts, logins)
     accounts = _accounts(parts, logins, settings)
-    server = DirectRpcServer(broker, SERVICE)
+    server = DirectRpcServer(broker, SERVICE, may_pass=is_transient)
     Requests(
         database, key_sync, reader, wake=relay.wake, logins=logins, presence=presence, thresholds=settings.thresholds
     ).register(server)

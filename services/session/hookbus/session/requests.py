@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,14 +28,13 @@ from hookbus.contracts.session import (
 )
 from hookbus.platform import telemetry
 from hookbus.platform.bus.rpc_direct import DirectRpcServer
-from hookbus.platform.database.engine import Database, is_transient
+from hookbus.platform.database.engine import Database
 from hookbus.session import metrics, security_events
 from hookbus.session.domain import cursor, keys, people, risk, sessions
 from hookbus.session.domain.keys import RandomBytes
 from hookbus.session.domain.risk import DEFAULT_THRESHOLDS, Thresholds
 from hookbus.session.domain.sessions import Session
 from hookbus.session.handlers import utc_now
-from hookbus.session.kept import ERRORS as DATABASE_ERRORS
 from hookbus.session.key_bucket import KeySync
 from hookbus.session.people.logins import Logins
 from hookbus.session.people.presence import Presence
@@ -44,8 +42,6 @@ from hookbus.session.reader import SessionReader
 from hookbus.session.repository import keys as key_rows
 from hookbus.session.repository import person_sessions
 from hookbus.session.repository import sessions as session_rows
-
-RETRY_AFTER_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -130,31 +126,28 @@ class Requests:
         before, now = cursor.decode(request.cursor), self._now()
         risk_min, items_max = request.risk_min or 0.0, request.page_items_max
         views: list[SessionView] = []
-        try:
-            async with self._reading.connect() as connection:
-                if request.kind is not SessionKind.PERSON and request.username is None:
-                    agents = await session_rows.page(
-                        connection,
-                        agent_id=request.agent_id,
-                        state=request.state,
-                        risk_min=risk_min,
-                        before=before,
-                        items_max=items_max,
-                    )
-                    views += [one.view(explain=False, thresholds=self._thresholds) for one in agents]
-                if request.kind is not SessionKind.AGENT and request.agent_id is None:
-                    persons = await person_sessions.page(
-                        connection,
-                        username=request.username,
-                        state=request.state,
-                        risk_min=risk_min,
-                        before=before,
-                        items_max=items_max,
-                        now=now,
-                    )
-                    views += [one.session.view(now) for one in persons]
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._reading.connect() as connection:
+            if request.kind is not SessionKind.PERSON and request.username is None:
+                agents = await session_rows.page(
+                    connection,
+                    agent_id=request.agent_id,
+                    state=request.state,
+                    risk_min=risk_min,
+                    before=before,
+                    items_max=items_max,
+                )
+                views += [one.view(explain=False, thresholds=self._thresholds) for one in agents]
+            if request.kind is not SessionKind.AGENT and request.agent_id is None:
+                persons = await person_sessions.page(
+                    connection,
+                    username=request.username,
+                    state=request.state,
+                    risk_min=risk_min,
+                    before=before,
+                    items_max=items_max,
+                    now=now,
+                )
+                views += [one.session.view(now) for one in persons]
         # Of each kind a whole page was read, so the newest of both are among them.
         page = sorted(views, key=lambda view: (view.last_seen_at, view.id), reverse=True)[:items_max]
         full = len(page) == items_max
@@ -196,12 +189,9 @@ class Requests:
             now=now,
             random_bytes=self._random_bytes,
         )
-        try:
-            async with self._database.begin() as connection:
-                await key_rows.insert(connection, key, created_by=actor)
-                await security_events.about_key(connection, security_events.KEY_CREATED, key, actor=actor, at=now)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._database.begin() as connection:
+            await key_rows.insert(connection, key, created_by=actor)
+            await security_events.about_key(connection, security_events.KEY_CREATED, key, actor=actor, at=now)
         self._wake()
         try:
             await self._key_sync.sync(key.key_id)
@@ -212,11 +202,8 @@ class Requests:
     async def key_list(self, request: KeyListRequest) -> KeyListReply:
         """A page of keys, newest first."""
         before = cursor.decode(request.cursor)
-        try:
-            async with self._reading.connect() as connection:
-                page = await key_rows.page(connection, before=before, items_max=request.page_items_max)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._reading.connect() as connection:
+            page = await key_rows.page(connection, before=before, items_max=request.page_items_max)
         full = len(page) == request.page_items_max
         return KeyListReply(
             keys=tuple(key.view() for key in page),
@@ -225,11 +212,8 @@ class Requests:
 
     async def key_lookup(self, request: KeyLookupRequest) -> ApiKeyRecord:
         """The record of a key, revoked or not."""
-        try:
-            async with self._reading.connect() as connection:
-                key = await key_rows.find(connection, request.key_id)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._reading.connect() as connection:
+            key = await key_rows.find(connection, request.key_id)
         if key is None:
             raise _no_key(request.key_id)
         return key.record()
@@ -237,18 +221,15 @@ class Requests:
     async def key_revoke(self, request: KeyRevokeRequest) -> KeyView:
         """Revoke a key. Answered only when the bucket says so to every gateway; repeating it changes nothing."""
         now, actor = self._now(), risk.printable(request.actor)
-        try:
-            async with self._database.begin() as connection:
-                first = await key_rows.revoke(connection, request.key_id, at=now, by=actor)
-                key = await key_rows.find(connection, request.key_id)
-                if key is None:
-                    raise _no_key(request.key_id)
-                if first:
-                    await security_events.about_key(connection, security_events.KEY_REVOKED, key, actor=actor, at=now)
-            self._wake()
-            await self._key_sync.sync(request.key_id)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._database.begin() as connection:
+            first = await key_rows.revoke(connection, request.key_id, at=now, by=actor)
+            key = await key_rows.find(connection, request.key_id)
+            if key is None:
+                raise _no_key(request.key_id)
+            if first:
+                await security_events.about_key(connection, security_events.KEY_REVOKED, key, actor=actor, at=now)
+        self._wake()
+        await self._key_sync.sync(request.key_id)
         return key.view()
 
     async def _person(self, session_id: str) -> SessionView | None:
@@ -261,27 +242,19 @@ class Requests:
         return (await self._read_many({session_id})).get(session_id)
 
     async def _read_many(self, session_ids: Collection[str]) -> Mapping[str, Session]:
-        try:
-            return await self._reader.read_many(session_ids)
-        except DATABASE_ERRORS as error:
-            raise away(error) from error
+        return await self._reader.read_many(session_ids)
 
     async def _change(
         self, session_id: str, change: Callable[[Session], Session], code: str, *, actor: str, reason: str
     ) -> SessionView:
-        try:
-            async with self._database.begin() as connection:
-                before = (await session_rows.lock(connection, [session_id])).get(session_id)
-                if before is None:
-                    raise _no_session(session_id)
-                after = change(before)
-                if after != before:
-                    await session_rows.save(connection, [after])
-                    await security_events.about_session(
-                        connection, code, after, actor=actor, reason=reason, at=self._now()
-                    )
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._database.begin() as connection:
+            before = (await session_rows.lock(connection, [session_id])).get(session_id)
+            if before is None:
+                raise _no_session(session_id)
+            after = change(before)
+            if after != before:
+                await session_rows.save(connection, [after])
+                await security_events.about_session(connection, code, after, actor=actor, reason=reason, at=self._now())
         self._wake()
         return after.view(explain=True, thresholds=self._thresholds)
 
@@ -292,14 +265,3 @@ def _no_session(session_id: str) -> ProblemError:
 
 def _no_key(key_id: str) -> ProblemError:
     return ProblemError(ProblemCode.NOT_FOUND, f"no API key {key_id}")
-
-
-def away(error: Exception) -> ProblemError:
-    """The problem of a database that cannot answer now.
-
-    Raises:
-        Exception: ``error`` itself where it is a fault and not an absence.
-    """
-    if not is_transient(error):
-        raise error
-    return ProblemError(ProblemCode.UNAVAILABLE, "the session database is away", retry_after_s=RETRY_AFTER_S)

@@ -1,7 +1,5 @@
 """Requests in: the terminals of a session, and what one of them printed."""
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.terminals import (
     OutputPiece,
@@ -13,7 +11,6 @@ from hookbus.contracts.terminals import (
 from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.platform.database.engine import Database
 from hookbus.session.repository import terminals as terminal_rows
-from hookbus.session.requests import away
 
 
 class TerminalRequests:
@@ -30,26 +27,20 @@ class TerminalRequests:
 
     async def terminal_list(self, request: TerminalListRequest) -> TerminalListReply:
         """The terminals of a session, newest first; none where it has none or is not known."""
-        try:
-            async with self._reading.connect() as connection:
-                found = await terminal_rows.of_session(connection, request.session, request.items_max)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._reading.connect() as connection:
+            found = await terminal_rows.of_session(connection, request.session, request.items_max)
         return TerminalListReply(terminals=tuple(terminal.view() for terminal in found))
 
     async def terminal(self, request: TerminalRequest) -> TerminalReply:
         """One terminal with a page of what it printed, in its order."""
         after = -1 if request.after is None else request.after
-        try:
-            async with self._reading.connect() as connection:
-                found = await terminal_rows.find(connection, request.agent_id, request.id)
-                if found is None:
-                    raise ProblemError(ProblemCode.NOT_FOUND, f"no terminal {request.id} of {request.agent_id}")
-                page = await terminal_rows.outputs(
-                    connection, request.agent_id, request.id, after=after, items_max=request.pieces_max
-                )
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise away(error) from error
+        async with self._reading.connect() as connection:
+            found = await terminal_rows.find(connection, request.agent_id, request.id)
+            if found is None:
+                raise ProblemError(ProblemCode.NOT_FOUND, f"no terminal {request.id} of {request.agent_id}")
+            page = await terminal_rows.outputs(
+                connection, request.agent_id, request.id, after=after, items_max=request.pieces_max
+            )
         pieces = tuple(OutputPiece(sequence=o.sequence, stream=o.stream, text=o.text, at=o.at) for o in page)
         full = len(pieces) == request.pieces_max
         return TerminalReply(terminal=found.view(), output=pieces, next=pieces[-1].sequence if full else None)

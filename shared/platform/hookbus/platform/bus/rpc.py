@@ -36,10 +36,31 @@ log = structlog.get_logger(__name__)
 
 Answer = Callable[[Mapping[str, str] | None, bytes], Awaitable[AnswerT]]
 """From a request's headers and body to its reply, or to a :class:`Problem`. Never raises."""
+MayPass = Callable[[BaseException], bool]
+"""Whether the same request may succeed later, although it failed with this: its database is away, say."""
+
+
+def nothing_passes(_error: BaseException) -> bool:
+    """The answer of a service that knows of no such failure."""
+    return False
+
+
+def unexpected(subject: str, error: Exception, may_pass: MayPass, requests: int = 1) -> Problem:
+    """The problem of requests whose handler raised what is no problem, and the log record of it."""
+    if may_pass(error):
+        log.warning("request put off", subject=subject, requests=requests, error=type(error).__name__)
+        service = subject.split(".")[1]
+        detail = f"what the {service} service stores in is away or busy"
+        return Problem(code=ProblemCode.UNAVAILABLE, detail=detail, retry_after_s=RETRY_AFTER_S)
+    log.error("request failed", subject=subject, requests=requests, exc_info=error)
+    return Problem(code=ProblemCode.INTERNAL, detail=f"{subject} failed")
 
 
 def answering(
-    subject: str, request_class: type[RequestT], handler: Callable[[RequestT], Awaitable[AnswerT]]
+    subject: str,
+    request_class: type[RequestT],
+    handler: Callable[[RequestT], Awaitable[AnswerT]],
+    may_pass: MayPass = nothing_passes,
 ) -> Answer[AnswerT | Problem]:
     """``handler`` as an answer to bytes, inside a span of the caller's trace. The one place where errors become
     problems."""
@@ -65,10 +86,10 @@ def answering(
             except ValidationError as error:
                 detail = "the request does not fit its schema"
                 return Problem(code=ProblemCode.BODY_INVALID, detail=detail, errors=field_errors(error))
-            except Exception:
-                log.exception("request failed", subject=subject)
-                span.set_status(StatusCode.ERROR)
-                return Problem(code=ProblemCode.INTERNAL, detail=f"{subject} failed")
+            except Exception as error:  # noqa: BLE001 - its caller is told
+                problem = unexpected(subject, error, may_pass)
+                note_problem(span, problem)
+                return problem
 
     return answer
 
@@ -112,9 +133,10 @@ def reply_headers(reply: WireModel) -> dict[str, str] | None:
 class RpcServer:
     """Answers the methods of one service; processes of the same service share the requests."""
 
-    def __init__(self, broker: NatsBroker, service: str) -> None:
+    def __init__(self, broker: NatsBroker, service: str, *, may_pass: MayPass = nothing_passes) -> None:
         self._broker = broker
         self._service = service
+        self._may_pass = may_pass
 
     def method(
         self,
@@ -125,10 +147,10 @@ class RpcServer:
         """Answer ``rpc.<service>.<name>``. Call before the broker starts.
 
         ``handler`` raises :class:`ProblemError` for what the caller can mend; any other exception becomes an
-        ``internal`` problem and a log record.
+        ``internal`` problem, or ``unavailable`` where it may pass, and a log record.
         """
         subject = subjects.rpc_subject(self._service, name)
-        answer = answering(subject, request_class, handler)
+        answer = answering(subject, request_class, handler, self._may_pass)
 
         async def reply(message: NatsMessage) -> NatsResponse:
             answered = await answer(message.headers, message.body)

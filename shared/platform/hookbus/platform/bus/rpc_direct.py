@@ -20,7 +20,7 @@ from hookbus.contracts.fields import WireModel
 from hookbus.contracts.gathered import METHOD_SUFFIX, Gathered
 from hookbus.contracts.problems import ProblemError
 from hookbus.platform.bus.connection import Broker
-from hookbus.platform.bus.rpc import REQUESTS_CONCURRENT_MAX, Answer, answering, reply_headers
+from hookbus.platform.bus.rpc import REQUESTS_CONCURRENT_MAX, Answer, MayPass, answering, nothing_passes, reply_headers
 from hookbus.platform.bus.rpc_many import answering_many
 
 DRAIN_TIMEOUT_S: Final = 5.0
@@ -37,9 +37,10 @@ class DirectRpcServer:
     :meth:`start` belongs into the service's ``on_start``; the broker's stop ends it.
     """
 
-    def __init__(self, broker: Broker, service: str) -> None:
+    def __init__(self, broker: Broker, service: str, *, may_pass: MayPass = nothing_passes) -> None:
         self._broker = broker
         self._service = service
+        self._may_pass = may_pass
         self._answers: dict[str, Answer[WireModel | bytes]] = {}
         self._subscriptions: list[Subscription] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -55,10 +56,10 @@ class DirectRpcServer:
 
         A handler may return its reply as JSON text.
         ``handler`` raises ``ProblemError`` for what the caller can mend; any other exception becomes an
-        ``internal`` problem and a log record.
+        ``internal`` problem, or ``unavailable`` where it may pass, and a log record.
         """
         subject = subjects.rpc_subject(self._service, name)
-        self._answers[subject] = answering(subject, request_class, handler)
+        self._answers[subject] = answering(subject, request_class, handler, self._may_pass)
 
     def method_many(
         self,
@@ -68,7 +69,7 @@ class DirectRpcServer:
     ) -> None:
         """Answer ``rpc.<service>.<name>_many``; see :func:`hookbus.platform.bus.rpc_many.answering_many`."""
         subject = subjects.rpc_subject(self._service, name)
-        self._answers[f"{subject}{METHOD_SUFFIX}"] = answering_many(subject, gathered_class, handler)
+        self._answers[f"{subject}{METHOD_SUFFIX}"] = answering_many(subject, gathered_class, handler, self._may_pass)
 
     async def start(self) -> None:
         """Take requests; the broker is connected."""

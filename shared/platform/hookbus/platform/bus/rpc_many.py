@@ -16,7 +16,15 @@ from hookbus.contracts.fields import WireModel
 from hookbus.contracts.gathered import Gathered, Member
 from hookbus.contracts.problems import FieldError, Problem, ProblemCode, ProblemError
 from hookbus.platform import metrics, telemetry
-from hookbus.platform.bus.rpc import Answer, field_errors, note_problem, server_attributes
+from hookbus.platform.bus.rpc import (
+    Answer,
+    MayPass,
+    field_errors,
+    note_problem,
+    nothing_passes,
+    server_attributes,
+    unexpected,
+)
 
 RequestT = TypeVar("RequestT")
 
@@ -32,7 +40,10 @@ log = structlog.get_logger(__name__)
 
 
 def answering_many(
-    subject: str, gathered_class: type[Gathered[RequestT]], handler: ManyHandler[RequestT]
+    subject: str,
+    gathered_class: type[Gathered[RequestT]],
+    handler: ManyHandler[RequestT],
+    may_pass: MayPass = nothing_passes,
 ) -> Answer[bytes | Problem]:
     """``handler`` as an answer to the bytes of many requests, each inside a span of its own trace.
 
@@ -43,6 +54,7 @@ def answering_many(
         subject: of the method for one request, under which each is counted and traced.
         gathered_class: the body's model.
         handler: may raise ``ProblemError`` for all of them.
+        may_pass: what the handler raises of this kind is all their problem, and nobody is asked for alone.
     """
     attributes = server_attributes(subject)
     span_name = f"process {subject}"
@@ -66,7 +78,7 @@ def answering_many(
     async def within(members: Sequence[Member[RequestT]]) -> list[WireModel | bytes]:
         events = ((telemetry.extract(_headers_of(member)), None) for member in members)
         with telemetry.batch_spans(span_name, events, attributes, SpanKind.SERVER) as spans:
-            handled = await _handled(subject, handler, [member.request for member in members])
+            handled = await _handled(subject, handler, may_pass, [member.request for member in members])
             answers = [one.problem if isinstance(one, ProblemError) else one for one in handled]
             for span, one in zip(spans, answers, strict=False):
                 if isinstance(one, Problem):
@@ -100,24 +112,22 @@ def _headers_of(member: Member[RequestT]) -> dict[str, str] | None:
     return None if member.traceparent is None else {"traceparent": member.traceparent}
 
 
-async def _handled(subject: str, handler: ManyHandler[RequestT], requests: Sequence[RequestT]) -> Sequence[AnswerToOne]:
+async def _handled(
+    subject: str, handler: ManyHandler[RequestT], may_pass: MayPass, requests: Sequence[RequestT]
+) -> Sequence[AnswerToOne]:
     try:
         answers = await handler(requests)
     except ProblemError as error:
         return [error] * len(requests)
-    except Exception:
-        log.exception("requests failed", subject=subject, requests=len(requests))
-        if len(requests) == 1:
-            return [_failed(subject)]
-        return [one for request in requests for one in await _handled(subject, handler, [request])]
+    except Exception as error:  # noqa: BLE001 - their callers are told
+        problem = unexpected(subject, error, may_pass, len(requests))
+        if len(requests) == 1 or problem.code is ProblemCode.UNAVAILABLE:
+            return [problem] * len(requests)
+        return [one for request in requests for one in await _handled(subject, handler, may_pass, [request])]
     if len(answers) != len(requests):
         log.error("handler broke its contract", subject=subject, answers=len(answers), requests=len(requests))
-        return [_failed(subject)] * len(requests)
+        return [Problem(code=ProblemCode.INTERNAL, detail=f"{subject} failed")] * len(requests)
     return answers
-
-
-def _failed(subject: str) -> ProblemError:
-    return ProblemError(ProblemCode.INTERNAL, f"{subject} failed")
 
 
 def _unfit(error: ValidationError, prefix: str = "") -> Problem:
