@@ -32,7 +32,7 @@ def killed_at(victim: str, service: str, point: Point) -> Fault:
         trigger.arm(Order(scene.randomness.randint(1, REACHED_MAX), None if victim == service else pid))
         try:
             async with asyncio.timeout(REACHED_TIMEOUT_S):
-                while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                while _lives(pid):
                     await asyncio.sleep(POLL_S)
         finally:
             trigger.disarm()
@@ -94,3 +94,11 @@ def rolling_restart() -> Fault:
         yield
 
     return Fault("rolling restart", inflict, whole_within_s=ROLLING_WHOLE_WITHIN_S)
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process runs; one that is over but not yet collected does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
