@@ -24,6 +24,7 @@ TOO_LONG_S = WITHIN_S * SLOWER_MAX + 2.0
 RECORD_BYTE = 90
 """Of an entry: within its nonce, behind the header."""
 SPENT_TIMEOUT_S = 60.0
+DEATHS_MAX = 4
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(ROW_TIMEOUT_S)]
 
@@ -52,8 +53,14 @@ def until(name: str, happened: Callable[[Scene], bool]) -> Fault:
 
 
 async def test_an_event_that_is_lost_breaks_i1(stand: Stand) -> None:
+    """What dies may be a batch of which no client was told, the end of a key say: then the next death shows it."""
+    found = set[str]()
     with stand.sabotaged(Measure.ACKNOWLEDGE_FIRST):
-        assert await broken_by(stand, killed_at("audit", "audit", Point.BEFORE_COMMIT)) == {"I1"}
+        for _ in range(DEATHS_MAX):
+            found |= await broken_by(stand, killed_at("audit", "audit", Point.BEFORE_COMMIT))
+            if found:
+                break
+    assert found == {"I1"}
 
 
 async def test_an_event_that_is_logged_twice_breaks_i1(stand: Stand) -> None:
