@@ -50,7 +50,7 @@ def unexpected(subject: str, error: Exception, may_pass: MayPass, requests: int 
     if may_pass(error):
         log.warning("request put off", subject=subject, requests=requests, error=type(error).__name__)
         service = subject.split(".")[1]
-        detail = f"what the {service} service stores in is away or busy"
+        detail = f"the store of the {service} service is away or busy"
         return Problem(code=ProblemCode.UNAVAILABLE, detail=detail, retry_after_s=RETRY_AFTER_S)
     log.error("request failed", subject=subject, requests=requests, exc_info=error)
     return Problem(code=ProblemCode.INTERNAL, detail=f"{subject} failed")
