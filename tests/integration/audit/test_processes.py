@@ -44,6 +44,7 @@ async def reaches_epoch(stack: AuditStack, wanted: int, within_s: float) -> None
 async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
     two: list[AuditProcess], nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
 ):
+    """No event is lost, and no change of the lead looks to the signer like a log that was tampered with."""
     first, second = two
     async with bystander(nats_server, empty_log, tmp_path) as stack:
         first.start()
@@ -53,6 +54,9 @@ async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
         await asyncio.sleep(3)
         assert await epoch(stack) == 1
         assert await holders(stack) == 1
+        # What is signed now, the one that stands by has not seen signed.
+        await stack.published([hook_event() for _ in range(20)])
+        await stack.signed()
         # Killed: its connection dies with it, so the other leads at once.
         first.kill()
         await reaches_epoch(stack, 2, LEASE_S)
@@ -70,6 +74,7 @@ async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
         assert await holders(stack) == 1
         await stack.signed()
         assert (await stack.verify()).ok
+    assert "refused by the signer" not in (tmp_path / "audit.log").read_text()
 
 
 async def test_a_commit_under_an_old_epoch_changes_nothing(

@@ -118,27 +118,29 @@ class Log:
         """One reign. At its end: pull no more, finish what was pulled, give up the lead."""
         sequencer = opened.sequencer
         reign = asyncio.create_task(sequencer.reign(connection), name="audit-reign")
-        publishing = asyncio.create_task(opened.publisher.run(), name="audit-publishing")
         reaching_out = asyncio.create_task(opened.outreach.run(), name="audit-outreach")
+        running = [reign, reaching_out]
         try:
             while not sequencer.leads and not reign.done():
                 await asyncio.wait((reign,), timeout=LEAD_POLL_S)
             if not reign.done():
-                # Another process may have signed, or rotated, while this one stood by.
+                # Another process may have signed, or rotated, while this one stood by: a checkpoint whose proof begins
+                # where this one last knew would be refused, and that is the alarm of a log that was tampered with.
                 await opened.signer.refresh()
+                running.append(asyncio.create_task(opened.publisher.run(), name="audit-publishing"))
                 await record_handovers(opened, self._database)
                 async with self._database.raw() as other:
                     await finish_erasures(opened, other)
                 for loop in loops:
                     loop.start()
-            await asyncio.wait((reign, publishing, reaching_out), return_when=asyncio.FIRST_COMPLETED)
-            for task in (reign, publishing, reaching_out):
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in running:
                 if task.done():
                     task.result()
         finally:
             for loop in loops:
                 await loop.stop()
-            for task in (reaching_out, publishing, reign):
+            for task in reversed(running):
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
