@@ -11,6 +11,7 @@ from hookbus.budget.accounts import AccountKey
 from hookbus.budget.repository import Connection, reads
 from hookbus.contracts.budget import DeductRequest, InitRequest, ScopeKind
 from hookbus.contracts.problems import ProblemCode, ProblemError
+from hookbus.platform.database.engine import is_transient
 
 CLIENTS = 300
 
@@ -36,16 +37,16 @@ async def test_everybody_who_asks_for_an_unmet_agent_shares_one_look(
     assert looks == 1
 
 
-async def test_a_database_without_a_free_connection_is_unavailable_and_no_fault(
+async def test_a_database_without_a_free_connection_is_what_may_pass_and_is_asked_again(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def busy(_connection: Connection, _key: AccountKey) -> int | None:
         raise TimeoutError
 
     monkeypatch.setattr(reads, "find_one", busy)
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(TimeoutError) as caught:
         await parts.queries.require(AccountKey(ScopeKind.AGENT, "nobody"))
-    assert caught.value.problem.code is ProblemCode.UNAVAILABLE
+    assert is_transient(caught.value)
     monkeypatch.undo()
     with pytest.raises(ProblemError) as again:
         await parts.queries.require(AccountKey(ScopeKind.AGENT, "nobody"))

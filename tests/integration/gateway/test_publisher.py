@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from hookbus.contracts.subjects import hook_subject
 from hookbus.platform.bus.publisher import BATCH_EVENTS_MAX, PUBLISH_DEADLINE_S, Publisher
 
 SLACK_S = 5.0
+WAIT_S = 60.0
 """What a loaded machine may add to a deadline."""
 AGENT = "publisher"
 SUBJECT = hook_subject(Kind.PROMPT, AGENT)
@@ -81,6 +83,28 @@ async def test_what_cannot_be_stored_is_a_problem(nats_server: NatsFixture) -> N
             await publisher.publish(event(), "rpc.nobody.listens")
         assert caught.value.problem.code is ProblemCode.UNAVAILABLE
         assert caught.value.problem.retry_after_s is not None
+        assert time.monotonic() - began < PUBLISH_DEADLINE_S + SLACK_S
+    finally:
+        await broker.stop()
+
+
+async def test_a_deadline_whose_cancellation_is_lost_is_kept_all_the_same(
+    nats_server: NatsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client may swallow it: then the answer is that nobody stores the subject, and not an endless wait."""
+    broker = new_broker(nats_server, "gateway")
+    await broker.connect()
+
+    async def deaf(*_arguments: object) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(WAIT_S)
+
+    monkeypatch.setattr(Publisher, "_request_once", deaf)
+    try:
+        began = time.monotonic()
+        with pytest.raises(ProblemError) as caught:
+            await Publisher(broker).publish(event(), SUBJECT)
+        assert caught.value.problem.code is ProblemCode.UNAVAILABLE
         assert time.monotonic() - began < PUBLISH_DEADLINE_S + SLACK_S
     finally:
         await broker.stop()

@@ -6,6 +6,7 @@ the effect single whatever the window.
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,10 +197,15 @@ class Publisher:
 
     async def _request(self, subject: str, body: bytes, headers: dict[str, str]) -> _Ack:
         """Publish and wait for the confirmation, again and again while nobody stores the subject."""
+        gives_up_at_s = time.monotonic() + PUBLISH_DEADLINE_S
         while True:
             ack = await self._request_once(subject, body, headers)
             if ack is not None:
                 return ack
+            # The caller's timeout is not enough: Python 3.11's wait_for, in the client, loses a cancellation that comes
+            # in the same moment as the answer.
+            if time.monotonic() > gives_up_at_s:
+                raise unavailable("nobody stores the subject")
             await asyncio.sleep(RETRY_WAIT_S)
 
     async def _request_once(self, subject: str, body: bytes, headers: dict[str, str]) -> _Ack | None:
