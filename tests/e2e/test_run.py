@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
+from support.alive import alive
 from support.events import unique
 from support.hookbus_command import COMMAND
 from support.stack import StackFixture
@@ -248,10 +248,3 @@ async def test_a_terminal_nobody_opened_is_not_found(guarded: Runner) -> None:
     url = f"{guarded.stack.url}/api/v1/terminals/{guarded.agent}/nothing"
     answer = httpx.get(url, headers=guarded.stack.headers, timeout=10)
     assert (answer.status_code, json.loads(answer.text)["code"]) == (404, "not_found")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -100,6 +100,14 @@ async def behind(calls: Calls, service: Service, *reasons: str) -> list[asyncio.
     return [first, *(asyncio.create_task(calls.call(request(reason))) for reason in reasons)]
 
 
+async def answered_behind(broker: Broker, service: Service, *reasons: str) -> list[ReleaseReply | BaseException]:
+    """What came of the call under way and of those made meanwhile, once the gate is open."""
+    tasks = await behind(calls_of(broker, service), service, *reasons)
+    await asyncio.sleep(0)
+    service.gate.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_what_is_asked_meanwhile_travels_together(
     nats_server: NatsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,12 +116,10 @@ async def test_what_is_asked_meanwhile_travels_together(
     service = Service()
     async with serving(nats_server, service) as broker:
         reasons = [f"{number}-{'yes' if number % 3 else 'no'}" for number in range(MEMBERS_MAX)]
-        tasks = await behind(calls_of(broker, service), service, *reasons)
-        await asyncio.sleep(0)
-        service.gate.set()
-        replies = await asyncio.gather(*tasks)
+        replies = await answered_behind(broker, service, *reasons)
     assert service.together == [reasons]
-    assert [reply.released for reply in replies] == [True, *(reason.endswith("yes") for reason in reasons)]
+    released = [True, *(reason.endswith("yes") for reason in reasons)]
+    assert replies == [ReleaseReply(released=yes) for yes in released]
 
 
 async def test_a_members_fate_is_its_own(nats_server: NatsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,10 +127,7 @@ async def test_a_members_fate_is_its_own(nats_server: NatsFixture, monkeypatch: 
     monkeypatch.setattr(rpc_gather, "HELD_BACK_S_MAX", TIMEOUT_S)
     service = Service()
     async with serving(nats_server, service) as broker:
-        tasks = await behind(calls_of(broker, service), service, "a-yes", "unknown", "unfit", "b-no")
-        await asyncio.sleep(0)
-        service.gate.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        results = await answered_behind(broker, service, "a-yes", "unknown", "unfit", "b-no")
     assert service.together == [["a-yes", "unknown", "unfit", "b-no"]]
     codes = [one.problem.code if isinstance(one, ProblemError) else one for one in results]
     yes, no = ReleaseReply(released=True), ReleaseReply(released=False)
@@ -154,10 +157,7 @@ async def test_a_failure_that_may_pass_puts_off_all_and_nobody_is_asked_for_alon
     monkeypatch.setattr(rpc_gather, "HELD_BACK_S_MAX", TIMEOUT_S)
     service = Service()
     async with serving(nats_server, service) as broker:
-        _first, *asked = await behind(calls_of(broker, service), service, "a-yes", "away")
-        await asyncio.sleep(0)
-        service.gate.set()
-        results = await asyncio.gather(*asked, return_exceptions=True)
+        _first, *results = await answered_behind(broker, service, "a-yes", "away")
     problems = [one.problem for one in results if isinstance(one, ProblemError)]
     assert [problem.code for problem in problems] == [ProblemCode.UNAVAILABLE] * 2
     assert all(problem.retry_after_s and "secret" not in problem.detail for problem in problems)

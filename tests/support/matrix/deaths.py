@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import psutil
 
+from support.alive import alive
 from support.matrix.points import Order, Point
 from support.matrix.row import Fault, Scene
 from support.matrix.stand import SERVICES
@@ -32,7 +33,7 @@ def killed_at(victim: str, service: str, point: Point) -> Fault:
         trigger.arm(Order(scene.randomness.randint(1, REACHED_MAX), None if victim == service else pid))
         try:
             async with asyncio.timeout(REACHED_TIMEOUT_S):
-                while _lives(pid):
+                while alive(pid):
                     await asyncio.sleep(POLL_S)
         finally:
             trigger.disarm()
@@ -94,11 +95,3 @@ def rolling_restart() -> Fault:
         yield
 
     return Fault("rolling restart", inflict, whole_within_s=ROLLING_WHOLE_WITHIN_S)
-
-
-def _lives(pid: int) -> bool:
-    """Whether the process runs; one that is over but not yet collected does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
