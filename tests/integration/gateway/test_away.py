@@ -11,6 +11,7 @@ from support.gateway_service import GatewayProcess, gateway_process, new_api_key
 from support.servers import NatsFixture
 
 from hookbus.contracts.session import KeyScope
+from hookbus.gateway.keys import RECORD_AGE_S_MAX
 
 ANSWER_S_MAX = 2.0
 KNOWN_AWAY_S_MAX = 1.5
@@ -18,6 +19,9 @@ KNOWN_AWAY_S_MAX = 1.5
 BRIEF_S = 4.0
 REVOKED_S_MAX = 1.0
 EVENT = {"kind": "prompt", "agent_id": "agent-away"}
+HOOK: dict[str, object] = {"hook_event_name": "PreToolUse", "tool_name": "Read", "tool_input": {}, "session_id": "s"}
+HOOK_PATH = "/api/v1/hooks/claude-code"
+CLOSED = "?fail_mode=closed"
 PRE_TASK = {"kind": "pre-task", "agent_id": "agent-away", "data": {"tool": "Read"}}
 
 
@@ -32,6 +36,12 @@ def assert_away(answer: httpx.Response, took_s: float, took_s_max: float = ANSWE
     assert answer.json()["code"] == "unavailable"
     assert int(answer.headers["retry-after"]) >= 1
     assert took_s < took_s_max
+
+
+def assert_denied(answer: httpx.Response) -> None:
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["hookSpecificOutput"]["permissionDecision"] == "deny"
+    assert "degraded" in answer.json()["hookSpecificOutput"]["permissionDecisionReason"]
 
 
 async def test_bus_stopped_and_back(own_gateway: GatewayProcess) -> None:
@@ -109,19 +119,25 @@ async def test_a_slow_service_is_not_waited_for(own_gateway: GatewayProcess) -> 
     own_gateway.peers.delay_s = 10
     async with own_gateway.client("events") as client:
         assert_away(*await timed(client, "POST", "/api/v1/decide", PRE_TASK))
-        hook: dict[str, object] = {
-            "hook_event_name": "PreToolUse",
-            "tool_name": "Read",
-            "tool_input": {},
-            "session_id": "s",
-        }
-        opened, _ = await timed(client, "POST", "/api/v1/hooks/claude-code", hook)
-        closed, _ = await timed(client, "POST", "/api/v1/hooks/claude-code?fail_mode=closed", hook)
+        opened, _ = await timed(client, "POST", HOOK_PATH, HOOK)
+        closed, _ = await timed(client, "POST", HOOK_PATH + CLOSED, HOOK)
     own_gateway.peers.delay_s = 0
     assert opened.status_code == 503
-    assert closed.status_code == 200
-    assert closed.json()["hookSpecificOutput"]["permissionDecision"] == "deny"
-    assert "degraded" in closed.json()["hookSpecificOutput"]["permissionDecisionReason"]
+    assert_denied(closed)
+
+
+async def test_a_hook_that_fails_closed_is_denied_though_no_key_can_be_checked(own_gateway: GatewayProcess) -> None:
+    """Whoever is known not to be let in still gets a status."""
+    async with own_gateway.client("events") as client, own_gateway.client(None) as nobody:
+        assert (await client.post(HOOK_PATH + CLOSED, json=HOOK)).json() == {}
+        assert (await nobody.post(HOOK_PATH + CLOSED, json=HOOK)).status_code == 401
+        await asyncio.to_thread(own_gateway.nats.stop)
+        await asyncio.sleep(RECORD_AGE_S_MAX)
+        assert_denied((await timed(client, "POST", HOOK_PATH + CLOSED, HOOK))[0])
+        assert_away(*await timed(client, "POST", HOOK_PATH, HOOK))
+        record = {**HOOK, "hook_event_name": "PostToolUse"}
+        assert_away(*await timed(client, "POST", HOOK_PATH + CLOSED, record))
+        assert (await nobody.post(HOOK_PATH + CLOSED, json=HOOK)).status_code == 401
 
 
 async def test_keys_change_while_they_are_used(own_gateway: GatewayProcess) -> None:
@@ -173,6 +189,7 @@ async def test_rate_limits(nats_server: NatsFixture, tmp_path: Path) -> None:
             assert (await client.post("/api/v1/events", json=event)).status_code == 202
             over = await client.post("/api/v1/events", json=event)
             assert over.status_code == 429
+            assert_denied(await client.post(f"{HOOK_PATH}{CLOSED}&agent_id={agent}", json=HOOK))
             assert over.json()["code"] == "rate_limited"
             assert 1 <= int(over.headers["retry-after"]) <= 60
             assert over.headers["ratelimit-limit"] == "10"

@@ -46,6 +46,17 @@ async def test_allow(gateway: GatewayProcess) -> None:
     assert event.reservation == body["reservation"]
 
 
+async def test_a_name_that_the_budget_cannot_store_is_asked_about_all_the_same(gateway: GatewayProcess) -> None:
+    body = pre_task(new_agent())
+    body["data"]["model"] = "claude\0"
+    async with gateway.client("events") as client:
+        answer = await client.post("/api/v1/decide", json=body)
+    assert answer.status_code == 200, answer.text
+    asked = gateway.peers.last("check")
+    assert isinstance(asked, ReserveRequest)
+    assert asked.model == "claude\ufffd"
+
+
 @pytest.mark.parametrize(
     ("tool", "tool_input", "code"),
     [

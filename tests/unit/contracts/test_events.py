@@ -33,6 +33,8 @@ def test_an_agent_id_that_does_not_match_to_its_last_character_is_refused(agent_
         ("specversion", "0.3"),
         ("time", "2026-01-02T03:04:05"),
         ("time", "yesterday"),
+        ("time", "0001-01-01T00:00:00+01:00"),
+        ("time", "9999-12-31T23:59:59-01:00"),
         ("traceparent", "00-short-01"),
         ("type", "com.example.other"),
         ("Extension", "upper case name"),

@@ -206,6 +206,32 @@ def test_the_number_of_records_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         assert caught.value.problem.code is ProblemCode.TOO_LARGE
 
 
+WITHOUT_RECORDS: list[dict[str, Any]] = [
+    {"resourceLogs": [{}, {}, {}]},
+    {"resourceLogs": [{"scopeLogs": [{}, {}]}]},
+    {"resourceLogs": [{"scopeLogs": [{}]}, {"scopeLogs": [{}]}]},
+]
+
+
+@pytest.mark.parametrize("tree", WITHOUT_RECORDS)
+def test_resources_and_scopes_without_a_record_are_bounded_too(
+    monkeypatch: pytest.MonkeyPatch, tree: dict[str, Any]
+) -> None:
+    """A few bytes unpack to millions of them."""
+    message = ExportLogsServiceRequest()
+    json_format.ParseDict(tree, message)
+    readers = (lambda: from_json(tree), lambda: from_protobuf(message.SerializeToString()))
+    for groups_max, is_refused in ((4, False), (2, True)):
+        monkeypatch.setattr(records_module, "GROUPS_MAX", groups_max)
+        for read in readers:
+            if is_refused:
+                with pytest.raises(ProblemError) as caught:
+                    read()
+                assert caught.value.problem.code is ProblemCode.TOO_LARGE
+            else:
+                assert read() == []
+
+
 def test_unpacking_is_bounded() -> None:
     packed = gzip.compress(b"x" * 1_000)
     assert inflate(packed, 1_000) == b"x" * 1_000

@@ -231,7 +231,8 @@ def _reserve_request(event: Event, payload: PreTask, share: float) -> ReserveReq
 
 
 def _tag(value: object) -> str | None:
-    return value[: limits.IDENTIFIER_CHARS_MAX] if isinstance(value, str) and value else None
+    """``value`` as a name that the budget can store, with U+FFFD for the character that it cannot."""
+    return value[: limits.IDENTIFIER_CHARS_MAX].replace("\0", "\ufffd") if isinstance(value, str) and value else None
 
 
 def _length(data: dict[str, JsonValue]) -> int:

@@ -29,6 +29,8 @@ from hookbus.platform.bus.publisher import Outgoing, outgoing
 EVENT_MEDIA_TYPES: Final = (MEDIA_TYPE_JSON, MEDIA_TYPE_EVENT, MEDIA_TYPE_BATCH)
 COMPLETION_BYTES_MAX: Final = 8 * 1024
 """What completing an event may add to its size."""
+EVENTS_BETWEEN_YIELDS: Final = 200
+"""Who takes in many events at once lets other requests run after so many of them."""
 RESERVED_ATTRIBUTES: Final = ("decision", "decisioncode", "reservation", "inputtags", "clientnetwork")
 """Only hookbus itself says what it decided."""
 SPECVERSION: Final = "1.0"

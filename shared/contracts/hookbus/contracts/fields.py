@@ -13,7 +13,10 @@ from hookbus.contracts import limits
 
 
 def _as_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # within a day of the years 1 and 9999
+        raise ValueError("the time is out of range in UTC") from None
 
 
 AgentId = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-zA-Z0-9_-]{1,64}$")]

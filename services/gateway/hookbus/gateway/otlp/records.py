@@ -15,6 +15,8 @@ from hookbus.gateway.strict_json import JsonTree
 
 RECORDS_MAX: Final = 10_000
 """Log records of one request."""
+GROUPS_MAX: Final = 10_000
+"""Resources and scopes of one request together, with records or without."""
 ATTRIBUTES_MAX: Final = 256
 """Attributes read of one record."""
 
@@ -46,7 +48,11 @@ def from_protobuf(body: bytes) -> list[LogRecord]:
     except Exception as error:  # protobuf's DecodeError has another home in each of its implementations
         raise ProblemError(ProblemCode.BODY_INVALID, "the body is not an OTLP logs request") from error
     records: list[LogRecord] = []
+    groups = len(request.resource_logs)
+    _check_groups(groups)
     for resource_logs in request.resource_logs:
+        groups += len(resource_logs.scope_logs)
+        _check_groups(groups)
         resource = _plain_of_protobuf(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
             _check_room(len(records) + len(scope_logs.log_records))
@@ -67,11 +73,18 @@ def from_json(tree: JsonTree) -> list[LogRecord]:
     if not isinstance(tree, dict):
         raise ProblemError(ProblemCode.BODY_INVALID, "an OTLP request is a JSON object")
     records: list[LogRecord] = []
-    for resource_logs in _objects(tree.get("resourceLogs")):
+    resources = _list(tree.get("resourceLogs"))
+    groups = len(resources)
+    _check_groups(groups)
+    for resource_logs in _objects(resources):
+        scopes = _list(resource_logs.get("scopeLogs"))
+        groups += len(scopes)
+        _check_groups(groups)
         resource = _plain_of_json(_object(resource_logs.get("resource")).get("attributes"))
-        for scope_logs in _objects(resource_logs.get("scopeLogs")):
-            for record in _objects(scope_logs.get("logRecords")):
-                _check_room(len(records) + 1)
+        for scope_logs in _objects(scopes):
+            listed = _list(scope_logs.get("logRecords"))
+            _check_room(len(records) + len(listed))
+            for record in _objects(listed):
                 attributes = _plain_of_json(record.get("attributes"))
                 text = _object(record.get("body")).get("stringValue")
                 names = _names(record.get("eventName"), attributes, text)
@@ -83,6 +96,11 @@ def from_json(tree: JsonTree) -> list[LogRecord]:
 def _check_room(count: int) -> None:
     if count > RECORDS_MAX:
         raise ProblemError(ProblemCode.TOO_LARGE, f"the request holds over {RECORDS_MAX} log records")
+
+
+def _check_groups(count: int) -> None:
+    if count > GROUPS_MAX:
+        raise ProblemError(ProblemCode.TOO_LARGE, f"the request holds over {GROUPS_MAX} resources and scopes")
 
 
 def _names(event_name: object, attributes: Attributes, body: object) -> frozenset[str]:
@@ -111,7 +129,7 @@ def _plain_of_protobuf(pairs: Iterable[KeyValue]) -> dict[str, Plain]:
 
 def _plain_of_json(pairs: JsonTree) -> dict[str, Plain]:
     plain: dict[str, Plain] = {}
-    for pair in _objects(pairs)[:ATTRIBUTES_MAX]:
+    for pair in _objects(_list(pairs)[:ATTRIBUTES_MAX]):
         key, value = pair.get("key"), _object(pair.get("value"))
         if not isinstance(key, str):
             continue
@@ -138,5 +156,9 @@ def _object(value: JsonTree) -> dict[str, JsonTree]:
     return value if isinstance(value, dict) else {}
 
 
-def _objects(value: JsonTree) -> list[dict[str, JsonTree]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _list(value: JsonTree) -> list[JsonTree]:
+    return value if isinstance(value, list) else []
+
+
+def _objects(items: list[JsonTree]) -> list[dict[str, JsonTree]]:
+    return [item for item in items if isinstance(item, dict)]

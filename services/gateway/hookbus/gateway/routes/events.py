@@ -14,7 +14,7 @@ from hookbus.contracts.session import KeyScope
 from hookbus.gateway import bodies, metrics
 from hookbus.gateway.callers import note_caller
 from hookbus.gateway.decider import report_refused
-from hookbus.gateway.intake import EVENT_MEDIA_TYPES, Intake, message_of
+from hookbus.gateway.intake import EVENT_MEDIA_TYPES, EVENTS_BETWEEN_YIELDS, Intake, message_of
 from hookbus.gateway.problems import FIELD_ERRORS_MAX
 from hookbus.gateway.state import State, new_id, now, state_of
 from hookbus.gateway.strict_json import JsonTree
@@ -24,8 +24,6 @@ from hookbus.platform.bus.publisher import Outgoing
 HEADER_REPLAYED: Final = "hookbus-replayed"
 """Sent by a client whose events had waited in its spool; it only moves a counter."""
 PATH: Final = "/api/v1/events"
-EVENTS_BETWEEN_YIELDS: Final = 200
-"""A batch lets other requests run after so many of its events."""
 
 
 async def post_events(request: Request) -> Response:

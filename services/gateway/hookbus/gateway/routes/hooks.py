@@ -2,13 +2,15 @@
 
 For agents that send their hooks over HTTP themselves. Such an agent takes any error status as "no objection", so a
 pre-task that cannot be read or that the guard refuses is answered 200 with a deny in it. With ``?fail_mode=closed`` so
-is one that cannot be decided because a part of hookbus is away; by default that is a 503, which lets the agent go on.
+is one that cannot be decided: a part of hookbus is away, be it the one that knows the API keys, a rate limit is met, or
+the gateway itself fails. By default that is an error status, which lets the agent go on.
 """
 
 import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
+import structlog
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -32,6 +34,8 @@ from hookbus.gateway.routes.events import event_context
 from hookbus.gateway.state import State, new_id, now, state_of
 from hookbus.platform import telemetry
 
+log = structlog.get_logger(__name__)
+
 PATH: Final = "/api/v1/hooks/{agent}"
 BODY_BYTES_MAX: Final = limits.BATCH_BYTES_MAX
 """A tool's input or answer is often larger than an event may be: the adapter cuts it to size, as the command does."""
@@ -49,6 +53,10 @@ PRE_TASK_MARKS: Final = (
     b"toolArgs",
 )
 """A body that cannot be read is taken for a pre-task where it holds one of these."""
+REFUSALS: Final = frozenset(
+    {ProblemCode.NOT_JSON, ProblemCode.BODY_INVALID, ProblemCode.INPUT_REFUSED, ProblemCode.TOO_LARGE}
+)
+"""What is wrong with the payload itself: a pre-task is denied for it whatever the fail mode."""
 TRACEPARENT_UNKNOWN: Final = f"00-{'0' * 31}1-{'0' * 15}1-00"
 
 
@@ -67,7 +75,7 @@ class HookOptions(BaseModel):
 async def post_hook(request: Request) -> Response:
     """200 with the agent's own answer; ``{}`` where hookbus has no objection."""
     state = state_of(request)
-    principal = await state.authenticator.principal(request, KeyScope.EVENTS)
+    principal = await _principal_or_problem(request, state)
     try:
         adapter = adapters.load(request.path_params["agent"])
     except KeyError:
@@ -76,18 +84,36 @@ async def post_hook(request: Request) -> Response:
         options = HookOptions.model_validate(dict(request.query_params))
     except ValidationError as error:
         raise invalid(error) from None
+    if options.fail_mode != "closed":
+        _let_in(principal)
     if bodies.media_type(request) != bodies.MEDIA_TYPE_JSON:
         bodies.unsupported(f"the body must be {bodies.MEDIA_TYPE_JSON}")
     head, whole = await bodies.read_head(request, BODY_BYTES_MAX, BODY_TAKEN_BYTES_MAX)
     try:
-        return _answer(
-            await _serve(_Caller(state, state.intake(request), principal), adapter, options, head if whole else None)
-        )
-    except ProblemError as error:
+        caller = _Caller(state, state.intake(request), _let_in(principal))
+        return _answer(await _serve(caller, adapter, options, head if whole else None))
+    except Exception as error:
         answer = _instead(adapter, options, head, error)
         if answer is None:
             raise
         return _answer(answer)
+
+
+async def _principal_or_problem(request: Request, state: State) -> Principal | ProblemError:
+    """The caller, or why it cannot be told now whether they are let in, which is the answer of an agent's own schema
+    where it fails closed. Whoever is not let in is told so by the status."""
+    try:
+        return await state.authenticator.principal(request, KeyScope.EVENTS)
+    except ProblemError as error:
+        if error.problem.code in (ProblemCode.UNAUTHENTICATED, ProblemCode.FORBIDDEN):
+            raise
+        return error
+
+
+def _let_in(principal: Principal | ProblemError) -> Principal:
+    if isinstance(principal, ProblemError):
+        raise principal
+    return principal
 
 
 @dataclass(frozen=True)
@@ -151,22 +177,22 @@ async def _event(caller: _Caller, short: dict[str, Any]) -> Event:
         raise
 
 
-def _instead(adapter: Adapter, options: HookOptions, head: bytes, error: ProblemError) -> Answer | None:
+def _instead(adapter: Adapter, options: HookOptions, head: bytes, error: Exception) -> Answer | None:
     """The answer to a pre-task that failed, where an error status would let it pass."""
     if not any(mark in head for mark in PRE_TASK_MARKS):
         return None
     translation = Translation("PreToolUse", pre_task={})
-    if error.problem.code in (
-        ProblemCode.NOT_JSON,
-        ProblemCode.BODY_INVALID,
-        ProblemCode.INPUT_REFUSED,
-        ProblemCode.TOO_LARGE,
-    ):
+    if isinstance(error, ProblemError) and error.problem.code in REFUSALS:
         return adapter.answer(translation, refused_input(error.problem.detail))
-    if options.fail_mode == "closed":
-        decision, _kept = degraded({"data": {}}, error.problem.detail, "closed")
-        return adapter.answer(translation, decision)
-    return None
+    if options.fail_mode != "closed":
+        return None
+    if isinstance(error, ProblemError):
+        cause = error.problem.detail
+    else:
+        log.error("hook not decided", exc_info=error)
+        cause = "the gateway failed"
+    decision, _kept = degraded({"data": {}}, cause, "closed")
+    return adapter.answer(translation, decision)
 
 
 def _answer(answer: Answer) -> Response:

@@ -18,7 +18,7 @@ from hookbus.contracts.events import MEDIA_TYPE_JSON, Event
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.contracts.session import KeyScope
 from hookbus.gateway import bodies, metrics
-from hookbus.gateway.intake import Intake, message_of
+from hookbus.gateway.intake import EVENTS_BETWEEN_YIELDS, Intake, message_of
 from hookbus.gateway.otlp.records import LogRecord, from_json, from_protobuf
 from hookbus.gateway.otlp.usage import Defaults, usage_of
 from hookbus.gateway.plain import PlainRoute
@@ -44,11 +44,8 @@ async def post_logs(request: Request) -> Response:
     media_type = _media_type(request)
     state.peers.check_connected()
     body = await _read(request)
-    if media_type == MEDIA_TYPE_PROTOBUF:
-        records = from_protobuf(body) if len(body) <= INLINE_BYTES_MAX else await asyncio.to_thread(from_protobuf, body)
-    else:
-        records = from_json(await bodies.parse(body))
-    events, refused = _events(
+    records = await _records(media_type, body)
+    events, refused = await _events(
         state.intake(request), records, Defaults(*map(request.headers.get, (HEADER_AGENT, HEADER_PROJECT)))
     )
     if events:
@@ -79,11 +76,22 @@ def routes() -> list[PlainRoute]:
     ]
 
 
-def _events(intake: Intake, records: list[LogRecord], defaults: Defaults) -> tuple[list[Event], list[str]]:
+async def _records(media_type: str, body: bytes) -> list[LogRecord]:
+    """The records of a body; a large one is read beside the event loop."""
+    inline = len(body) <= INLINE_BYTES_MAX
+    if media_type == MEDIA_TYPE_PROTOBUF:
+        return from_protobuf(body) if inline else await asyncio.to_thread(from_protobuf, body)
+    tree = await bodies.parse(body)
+    return from_json(tree) if inline else await asyncio.to_thread(from_json, tree)
+
+
+async def _events(intake: Intake, records: list[LogRecord], defaults: Defaults) -> tuple[list[Event], list[str]]:
     """The usage events of the records, and why the others of them were refused."""
     events: list[Event] = []
     refused: list[str] = []
-    for record in records:
+    for index, record in enumerate(records):
+        if index % EVENTS_BETWEEN_YIELDS == EVENTS_BETWEEN_YIELDS - 1:
+            await asyncio.sleep(0)
         short = usage_of(record, defaults)
         if short is None:
             continue
