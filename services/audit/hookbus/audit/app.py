@@ -4,7 +4,7 @@ import sys
 from typing import Final
 
 from hookbus.audit import metrics
-from hookbus.audit.handlers import EventHandlers
+from hookbus.audit.handlers import EventHandlers, may_pass
 from hookbus.audit.log import Log
 from hookbus.audit.pruning import Pruning
 from hookbus.audit.reads import ReadRecorder
@@ -40,8 +40,10 @@ def build(settings: AuditSettings) -> Service:
     events = EventHandlers(log)
     loops = (
         # The sequencer takes batches in the order in which they come, and joins those that wait into one commit.
-        batch_loop(broker, AUDIT_HOOKS, events.hooks, batches_under_way_max=BATCHES_UNDER_WAY_MAX),
-        batch_loop(broker, AUDIT_SECURITY, events.security),
+        batch_loop(
+            broker, AUDIT_HOOKS, events.hooks, may_pass=may_pass, batches_under_way_max=BATCHES_UNDER_WAY_MAX
+        ),
+        batch_loop(broker, AUDIT_SECURITY, events.security, may_pass=may_pass),
     )
     metrics.watch(log)
     server = RpcServer(broker, SERVICE, may_pass=is_transient)

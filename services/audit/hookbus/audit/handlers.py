@@ -6,10 +6,21 @@ from opentelemetry.trace import SpanKind
 
 from hookbus.audit import metrics
 from hookbus.audit.entries import Incoming, from_event
+from hookbus.audit.keys import KeyUnusableError
 from hookbus.audit.log import Log
 from hookbus.audit.record import Stream
+from hookbus.audit.repository.leading import FencedError
+from hookbus.audit.signing.files import KeyFileError
+from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform import telemetry
 from hookbus.platform.bus.delivery import Ack, Delivery, Verdict
+from hookbus.platform.database.engine import is_transient
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether appending failed for a cause outside the events: no database, no usable key, another process leads."""
+    is_away = isinstance(error, ProblemError) and error.problem.code is ProblemCode.UNAVAILABLE
+    return is_away or isinstance(error, (FencedError, KeyFileError, KeyUnusableError)) or is_transient(error)
 
 
 class EventHandlers:

@@ -12,7 +12,7 @@ from hookbus.budget.writer import LedgerWriter
 from hookbus.contracts.events import Event, Kind
 from hookbus.contracts.limits import IDENTIFIER_CHARS_MAX as SUBAGENT_CHARS_MAX
 from hookbus.contracts.payloads import Usage
-from hookbus.contracts.problems import ProblemError
+from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.bus.delivery import Ack, Delivery, Poison, Retry, Verdict
 from hookbus.platform.database.engine import is_transient
 
@@ -97,10 +97,10 @@ def _verdict(answer: object) -> Verdict:
             return Poison("the event id was charged to another agent")
         return Ack()
     if isinstance(answer, ProblemError):
-        return Retry(answer.problem.detail)
+        return Retry(answer.problem.detail, passes=answer.problem.code is ProblemCode.UNAVAILABLE)
     if isinstance(answer, Exception) and not is_transient(answer):
         return Poison(f"the ledger cannot count it: {type(answer).__name__}")
-    return Retry("the ledger is away")
+    return Retry("the ledger is away", passes=True)
 
 
 def _summary(error: Exception) -> str:

@@ -41,8 +41,8 @@ def build(settings: SessionSettings) -> Service:
     key_sync = KeySync(database, NatsKeyBucket(broker))
     relay = Relay(database, Publisher(broker), key_sync)
     events = EventHandlers(database, wake=relay.wake, thresholds=settings.thresholds)
-    subscribe_batches(broker, SESSION_HOOKS, events.hooks)
-    subscribe_batches(broker, SESSION_SECURITY, events.security)
+    subscribe_batches(broker, SESSION_HOOKS, events.hooks, may_pass=is_transient)
+    subscribe_batches(broker, SESSION_SECURITY, events.security, may_pass=is_transient)
     reader = SessionReader(database)
     passphrase = settings.token_passphrase.get_secret_value()
     parts = Parts(

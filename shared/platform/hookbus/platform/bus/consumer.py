@@ -31,6 +31,7 @@ from hookbus.platform.bus.delivery import (
     summary,
 )
 from hookbus.platform.bus.extending import Extending
+from hookbus.platform.bus.failures import MayPass, nothing_passes
 from hookbus.platform.bus.lag import watch_lag
 from hookbus.platform.bus.pulling import BATCH_MESSAGES_MAX, Puller, PullFailedError
 from hookbus.platform.bus.streams import ConsumerSpec
@@ -44,7 +45,8 @@ BACKLOG_MESSAGES_MIN: Final = BATCH_MESSAGES_MAX // 2
 PULL_FAILED_WAIT_S: Final = 0.5
 
 DELIVERIES_MAX: Final = 50
-"""After so many failed deliveries a message is dead-lettered; with the delays below that is about 20 minutes."""
+"""After so many failed deliveries a message is dead-lettered; with the delays below that is about 20 minutes. What
+fails only because a store is away is kept however long that takes."""
 RETRY_DELAY_BASE_S: Final = 0.5
 RETRY_DELAY_MAX_S: Final = 30.0
 DEADLETTER_TIMEOUT_S: Final = 2.0
@@ -57,18 +59,34 @@ def retry_delay_s(delivered: int) -> float:
     return min(RETRY_DELAY_BASE_S * 2 ** min(delivered - 1, 16), RETRY_DELAY_MAX_S)
 
 
-def subscribe_batches(broker: Broker, spec: ConsumerSpec, handler: BatchHandler) -> None:
-    """Feed ``handler`` from a provisioned durable consumer. Call before the broker starts."""
-    broker.loops.append(batch_loop(broker, spec, handler))
+def subscribe_batches(
+    broker: Broker, spec: ConsumerSpec, handler: BatchHandler, *, may_pass: MayPass = nothing_passes
+) -> None:
+    """Feed ``handler`` from a provisioned durable consumer. Call before the broker starts.
+
+    Args:
+        broker: not started yet.
+        spec: the consumer.
+        handler: what it raises is a retry of the whole batch.
+        may_pass: what it raises of this kind comes from outside the events.
+    """
+    broker.loops.append(batch_loop(broker, spec, handler, may_pass=may_pass))
 
 
-def batch_loop(broker: Broker, spec: ConsumerSpec, handler: BatchHandler, *, batches_under_way_max: int = 1) -> Loop:
+def batch_loop(
+    broker: Broker,
+    spec: ConsumerSpec,
+    handler: BatchHandler,
+    *,
+    may_pass: MayPass = nothing_passes,
+    batches_under_way_max: int = 1,
+) -> Loop:
     """The same for a service that starts and stops pulling itself, once the broker is connected.
 
     With ``batches_under_way_max`` over 1 the next batch is pulled and handed over while those before it are still
     being handled: for a handler that takes its turn in the order in which it was called.
     """
-    return _BatchConsumer(broker, spec, handler, batches_under_way_max)
+    return _BatchConsumer(broker, spec, handler, may_pass, batches_under_way_max)
 
 
 class _BatchConsumer:
@@ -79,11 +97,12 @@ class _BatchConsumer:
     """
 
     def __init__(
-        self, broker: Broker, spec: ConsumerSpec, handler: BatchHandler, batches_under_way_max: int = 1
+        self, broker: Broker, spec: ConsumerSpec, handler: BatchHandler, may_pass: MayPass, batches_under_way_max: int
     ) -> None:
         self._broker = broker
         self._spec = spec
         self._handler = handler
+        self._may_pass = may_pass
         self._stopping = asyncio.Event()
         self._gather_s = BATCH_WAIT_IDLE_S
         self._under_way_max = batches_under_way_max
@@ -200,16 +219,27 @@ class _BatchConsumer:
             metrics.CONSUMER_EVENTS.labels(stream, verdict.__name__.lower()).inc(count)
         return verdicts
 
-    async def _handled(self, deliveries: list[Delivery]) -> Sequence[Verdict]:
+    async def _handled(self, deliveries: Sequence[Delivery]) -> Sequence[Verdict]:
         try:
             verdicts = await self._handler(deliveries)
-        except Exception as error:
-            log.exception("batch failed", consumer=self._spec.service, stream=self._spec.stream, events=len(deliveries))
-            return [Retry(summary(error))] * len(deliveries)
+        except Exception as error:  # noqa: BLE001 - every kind of it is a verdict
+            return await self._failed(deliveries, error)
         if len(verdicts) != len(deliveries):
             log.error("handler broke its contract", verdicts=len(verdicts), events=len(deliveries))
             return [Retry("the handler returned too few verdicts")] * len(deliveries)
         return verdicts
+
+    async def _failed(self, deliveries: Sequence[Delivery], error: Exception) -> Sequence[Verdict]:
+        """What becomes of a batch whose handler raised: what may pass does for all of them, anything else for the one
+        that it comes from, which is found by handing each over alone."""
+        told = {"consumer": self._spec.service, "stream": self._spec.stream, "events": len(deliveries)}
+        if self._may_pass(error):
+            log.warning("batch put off", error=summary(error), **told)
+            return [Retry(summary(error), passes=True)] * len(deliveries)
+        log.error("batch failed", exc_info=error, **told)
+        if len(deliveries) == 1:
+            return [Retry(summary(error))]
+        return [verdict for delivery in deliveries for verdict in await self._handled([delivery])]
 
     async def _apply(self, message: Msg, verdict: Verdict) -> None:
         try:
@@ -217,7 +247,7 @@ class _BatchConsumer:
                 await message.ack()
             elif isinstance(verdict, Poison):
                 await self._bury(message, verdict.reason)
-            elif message.metadata.num_delivered >= DELIVERIES_MAX:
+            elif message.metadata.num_delivered >= DELIVERIES_MAX and not verdict.passes:
                 await self._bury(message, f"{DELIVERIES_MAX} deliveries failed: {verdict.reason}")
             else:
                 await message.nak(delay=verdict.delay_s or retry_delay_s(message.metadata.num_delivered))

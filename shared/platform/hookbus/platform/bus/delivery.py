@@ -39,10 +39,14 @@ class Ack:
 
 @dataclass(frozen=True)
 class Retry:
-    """The effect may succeed later: deliver again after ``delay_s``, or after a growing delay where it is None."""
+    """The effect may succeed later: deliver again after ``delay_s``, or after a growing delay where it is None.
+
+    ``passes`` where the cause lies outside the event (its store is away): then no number of deliveries is too many.
+    """
 
     reason: str
     delay_s: float | None = None
+    passes: bool = False
 
 
 @dataclass(frozen=True)

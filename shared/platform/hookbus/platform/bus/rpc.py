@@ -21,6 +21,7 @@ from hookbus.contracts.fields import WireModel
 from hookbus.contracts.problems import STATUS_BY_CODE, FieldError, Problem, ProblemCode, ProblemError
 from hookbus.platform import metrics, telemetry
 from hookbus.platform.bus.connection import is_connected
+from hookbus.platform.bus.failures import MayPass, nothing_passes
 
 REQUESTS_CONCURRENT_MAX: Final = 256
 """Requests of one method that one process works on at once; more wait in the connection's buffer."""
@@ -36,13 +37,6 @@ log = structlog.get_logger(__name__)
 
 Answer = Callable[[Mapping[str, str] | None, bytes], Awaitable[AnswerT]]
 """From a request's headers and body to its reply, or to a :class:`Problem`. Never raises."""
-MayPass = Callable[[BaseException], bool]
-"""Whether the same request may succeed later, although it failed with this: its database is away, say."""
-
-
-def nothing_passes(_error: BaseException) -> bool:
-    """The answer of a service that knows of no such failure."""
-    return False
 
 
 def unexpected(subject: str, error: Exception, may_pass: MayPass, requests: int = 1) -> Problem:

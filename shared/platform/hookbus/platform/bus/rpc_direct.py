@@ -20,7 +20,8 @@ from hookbus.contracts.fields import WireModel
 from hookbus.contracts.gathered import METHOD_SUFFIX, Gathered
 from hookbus.contracts.problems import ProblemError
 from hookbus.platform.bus.connection import Broker
-from hookbus.platform.bus.rpc import REQUESTS_CONCURRENT_MAX, Answer, MayPass, answering, nothing_passes, reply_headers
+from hookbus.platform.bus.failures import MayPass, nothing_passes
+from hookbus.platform.bus.rpc import REQUESTS_CONCURRENT_MAX, Answer, answering, reply_headers
 from hookbus.platform.bus.rpc_many import answering_many
 
 DRAIN_TIMEOUT_S: Final = 5.0

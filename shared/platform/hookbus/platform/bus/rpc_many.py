@@ -16,12 +16,11 @@ from hookbus.contracts.fields import WireModel
 from hookbus.contracts.gathered import Gathered, Member
 from hookbus.contracts.problems import FieldError, Problem, ProblemCode, ProblemError
 from hookbus.platform import metrics, telemetry
+from hookbus.platform.bus.failures import MayPass, nothing_passes
 from hookbus.platform.bus.rpc import (
     Answer,
-    MayPass,
     field_errors,
     note_problem,
-    nothing_passes,
     server_attributes,
     unexpected,
 )
