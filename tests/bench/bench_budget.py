@@ -2,19 +2,15 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 import psutil
-import support
 from nats.aio.client import Client
+from support.bare import bare_ledger
 from support.budget_process import BudgetProcess
 from support.measure import Sample, closed_loop, median_of, paced, print_row
 from support.servers import NatsFixture, PostgresFixture
@@ -82,29 +78,6 @@ async def loaded(nats: NatsFixture, postgres: PostgresFixture, processes: int = 
             process.stop()
 
 
-@asynccontextmanager
-async def reference(nats: NatsFixture, postgres: PostgresFixture, subject: str) -> AsyncGenerator[None]:
-    """The bare responder."""
-    superuser = await asyncpg.connect(postgres.superuser_url)
-    await superuser.execute("CREATE TABLE IF NOT EXISTS budget.bench (id int PRIMARY KEY, count bigint NOT NULL)")
-    await superuser.execute(
-        "INSERT INTO budget.bench SELECT n, 0 FROM generate_series(0, 255) n ON CONFLICT DO NOTHING"
-    )
-    await superuser.execute("GRANT SELECT, UPDATE ON budget.bench TO hookbus_budget")
-    script = Path(support.__file__).parent / "bare_ledger.py"
-    arguments = [sys.executable, str(script), nats.url, "budget", postgres.database_url("budget"), subject]
-    environment = {**os.environ, "HOOKBUS_NATS_PASSWORD": nats.password("budget")}
-    process = subprocess.Popen(arguments, env=environment)
-    try:
-        await asyncio.sleep(1.5)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-        await superuser.execute("DROP TABLE budget.bench")
-        await superuser.close()
-
-
 def calls_of(clients: int) -> int:
     return max(CALLS_MIN, clients * CALLS_PER_CLIENT_MIN)
 
@@ -120,7 +93,7 @@ async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_se
     subject = "rpc.budget.bench"
     print_row("budget", "rate", "p50", "p99", "ratio to one UPDATE a request", "the budget's processor time")
     print_row("---", "---", "---", "---", "---", "---")
-    async with loaded(nats, postgres) as load, reference(nats, postgres, subject):
+    async with loaded(nats, postgres) as load, bare_ledger(nats, postgres, subject):
         hot = "bench-hot"
         spread = [f"bench-{number}" for number in range(50)]
         await load.prepare([hot])
@@ -182,7 +155,7 @@ async def bench_reserve_at_a_rate(own_nats_server: NatsFixture, own_postgres_ser
     nats, postgres = own_nats_server, own_postgres_server
     subject, clients = "rpc.budget.bench", max(CLIENTS)
     print_row("reserve, 200 clients", "rate", "p50", "p99", "ratio")
-    async with loaded(nats, postgres) as load, reference(nats, postgres, subject):
+    async with loaded(nats, postgres) as load, bare_ledger(nats, postgres, subject):
         await load.prepare(["bench-paced"])
 
         async def reserve(_number: int) -> None:
