@@ -108,6 +108,18 @@ def ports_between(objects: list[dict[str, Any]], source: str, target: str) -> se
     return allowed("Egress", source, "to", target) & allowed("Ingress", target, "from", source)
 
 
+def ports_out(objects: list[dict[str, Any]], component: str) -> set[int]:
+    """The ports, wherever they are, that the network policies let a component call."""
+    labels = pods(objects)[component]["metadata"]["labels"]
+    return {
+        port["port"]
+        for policy in of_kind(objects, "NetworkPolicy").values()
+        if "Egress" in policy["spec"]["policyTypes"] and selected(policy["spec"]["podSelector"], labels)
+        for rule in policy["spec"].get("egress", [])
+        for port in rule["ports"]
+    }
+
+
 def pairs(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     names = list(pods(objects))
     return ((source, target) for source in names for target in names if source != target)

@@ -75,7 +75,7 @@ def why_not() -> str | None:
     try:
         docker("compose", "version", timeout_s=ENGINE_TIMEOUT_S)
     except ComposeError:
-        return "docker has no compose plugin (version 2.24 or newer)"
+        return "docker has no compose plugin (version 2.24.4 or newer)"
     absent = [image for image in (*OWN_IMAGES, *BASE_IMAGES) if not docker("image", "ls", "--quiet", image)]
     if absent and BUILD:
         subprocess.run(["deploy/airgap/build.sh"], cwd=ROOT, check=True, timeout=BUILD_TIMEOUT_S)

@@ -1,6 +1,13 @@
 """The Helm chart: rendered by helm, valid by Kubernetes' own schemas, every pod of it hardened."""
 
+import json
 import re
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any, Final, cast
 
 import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]  # it has none
@@ -9,8 +16,13 @@ import yaml
 from support.chart import SETTINGS, WITH_TOKEN, containers, of_kind, pods
 from support.helm import CHART, Helm
 
+from hookbus.platform.bus.checks import bus_check
+
 COMPOSE: Final = CHART.parents[2] / "docker-compose.yml"
 KUBERNETES_VERSIONS: Final = ("1.30", "1.35", "1.37")
+SERVICES: Final = ("budget", "session", "audit")
+PARTS: Final = (bus_check(cast("Any", None)).name, *SERVICES)
+"""What a gateway's ``/readyz`` asks."""
 
 
 def test_helm_finds_no_fault_in_the_chart(helm: Helm) -> None:
@@ -107,14 +119,61 @@ def test_every_service_is_probed_spread_and_given_time_to_stop(objects: list[dic
     for component, settings in SETTINGS.items():
         spec = found[component]["spec"]
         [container] = spec["containers"]
-        assert container["startupProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
         assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
-        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+        if component != "gateway":
+            assert container["startupProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+            assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
         drain_s = settings.model_fields["drain_timeout_s"].default
         wait_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert spec["terminationGracePeriodSeconds"] > wait_s + drain_s
         keys = {one["topologyKey"] for one in spec["topologySpreadConstraints"]}
         assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+
+
+def test_no_other_service_s_absence_takes_a_gateway_out(objects: list[dict[str, Any]]) -> None:
+    """Its ``/readyz`` is 503 while one of the others is away, and would take every gateway away at once."""
+    [container] = pods(objects)["gateway"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+
+
+@pytest.mark.parametrize(
+    ("away", "lets_in"),
+    [((), True), (SERVICES, True), (PARTS, False), (None, False)],
+)
+def test_a_gateway_is_let_in_once_it_has_met_the_bus(
+    rendered: dict[str, list[dict[str, Any]]], away: Sequence[str] | None, lets_in: bool
+) -> None:
+    """Whatever else is away, and so that an upgrade to an address without a bus stops at its first pod."""
+    [container] = pods(rendered["default"])["gateway"]["spec"]["containers"]
+    command: list[str] = container["startupProbe"]["exec"]["command"]
+    [port] = [one["containerPort"] for one in container["ports"]]
+    assert str(port) in command[-1]
+    with _answering(away) as own_port:
+        asked = [sys.executable, *command[1:-1], command[-1].replace(str(port), str(own_port))]
+        assert (subprocess.run(asked, capture_output=True, timeout=30, check=False).returncode == 0) is lets_in
+
+
+@contextmanager
+def _answering(away: Sequence[str] | None) -> Generator[int]:
+    """The port of a server that answers ``/readyz`` as a gateway with these parts away; of none, for None."""
+    checks = {name: "TimeoutError" if name in (away or ()) else "ok" for name in PARTS}
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503 if away or self.path != "/readyz" else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"status": "unready" if away else "ready", "checks": checks}).encode())
+
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        if away is None:
+            server.server_close()
+            yield server.server_port
+            return
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
 
 
 def test_images_are_those_of_the_compose_file(objects: list[dict[str, Any]]) -> None:

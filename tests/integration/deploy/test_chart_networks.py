@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from support.chart import DATABASE_PORT, SETTINGS, of_kind, pairs, pods, ports_between, selected
+import pytest
+from support.chart import DATABASE_PORT, EXTERNAL, SETTINGS, of_kind, pairs, pods, ports_between, ports_out
+from support.helm import Helm
 
 
 def test_the_gateway_alone_is_reached_from_outside(objects: list[dict[str, Any]]) -> None:
@@ -27,13 +29,30 @@ def test_the_database_is_reached_by_its_services_and_not_by_the_gateway(
 
 
 def test_the_gateway_has_no_way_to_a_database_outside_either(rendered: dict[str, list[dict[str, Any]]]) -> None:
-    objects = rendered["external"]
-    labels = pods(objects)["gateway"]["metadata"]["labels"]
-    ports = {
-        port["port"]
-        for policy in of_kind(objects, "NetworkPolicy").values()
-        if "Egress" in policy["spec"]["policyTypes"] and selected(policy["spec"]["podSelector"], labels)
-        for rule in policy["spec"].get("egress", [])
-        for port in rule["ports"]
-    }
-    assert ports == {53, 4222, 8787}
+    assert ports_out(rendered["external"], "gateway") == {53, 4222, 8787}
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("nats://bus.example", {4222}),
+        ("nats://bus.example:4333/", {4333}),
+        ("tls://one.example:4333, tls://[fd00::2]:4444,tls://[fd00::3]", {4222, 4333, 4444}),
+    ],
+)
+def test_a_bus_of_one_s_own_is_reached_at_the_ports_of_its_address(helm: Helm, url: str, ports: set[int]) -> None:
+    objects = helm.template({**EXTERNAL, "nats.url": url})
+    for component in (*SETTINGS, "setup", "credentials"):
+        assert ports_out(objects, component) >= ports
+    assert ports_out(objects, "gateway") == {53, 8787} | ports
+
+
+def test_a_collector_of_one_s_own_is_reached_by_whoever_sends_spans(helm: Helm) -> None:
+    collector = {"otlpEndpoint": "http://collector.observability:4318"}
+    egress = [{"ports": [{"protocol": "TCP", "port": 4318}]}]
+    opened = helm.template({**collector, "networkPolicy.otlpEgress": egress})
+    closed = helm.template(collector)
+    for component in pods(opened):
+        sends = component in SETTINGS and component != "traces"
+        assert (4318 in ports_out(opened, component)) is sends
+        assert 4318 not in ports_out(closed, component)

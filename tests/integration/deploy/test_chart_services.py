@@ -2,14 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]  # it has none
 import pytest
 from support.chart import SETTINGS, WITH_TOKEN, containers, covers, environment, of_kind, pods, setting_names
 from support.helm import Helm
 
 from hookbus.jobs import kubernetes, secrets
-from hookbus.platform.settings import SECRETS_DIR_VARIABLE
+from hookbus.platform.database.provision import connections_per_role
+from hookbus.platform.settings import SECRETS_DIR_VARIABLE, DatabaseSettings
+
+KUBERNETES_VERSION: Final = "1.30"
+JOB_CONNECTIONS: Final = 2
+SUPERUSER_CONNECTIONS: Final = 3
+"""Those that PostgreSQL keeps back by itself."""
 
 
 def test_every_setting_exists_in_the_service_that_is_given_it(objects: list[dict[str, Any]]) -> None:
@@ -33,6 +40,41 @@ def test_the_settings_of_the_values_reach_the_service_and_go_before_the_chart_s(
     louder = pods(helm.template({"budget.env": {"HOOKBUS_LOG_LEVEL": "DEBUG"}}))
     assert environment(louder["budget"]["spec"]["containers"][0])["HOOKBUS_LOG_LEVEL"] == "DEBUG"
     assert environment(louder["session"]["spec"]["containers"][0])["HOOKBUS_LOG_LEVEL"] == "INFO"
+
+
+@pytest.mark.parametrize("component", list(SETTINGS))
+def test_a_file_that_a_setting_names_can_be_mounted_into_its_service(helm: Helm, component: str) -> None:
+    volume = {"name": "given", "configMap": {"name": "given-files"}}
+    mount = {"name": "given", "mountPath": "/given", "readOnly": True}
+    objects = helm.template({f"{component}.extraVolumes": [volume], f"{component}.extraVolumeMounts": [mount]})
+    kubernetes_validate.validate(
+        of_kind(objects, "Deployment", "StatefulSet")[f"hookbus-{component}"], KUBERNETES_VERSION, strict=True
+    )
+    for name, pod in pods(objects).items():
+        assert (volume in pod["spec"]["volumes"]) is (name == component)
+        with_it = {one["name"] for one in containers(pod) if mount in one["volumeMounts"]}
+        assert with_it == ({component} if name == component else set())
+
+
+def test_as_many_processes_as_the_chart_starts_find_a_connection_to_the_database(
+    rendered: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Each opens a whole pool, one more while pods are replaced; the server and each role have room for all of them."""
+    objects = rendered["full"]
+    [server] = pods(objects)["postgres"]["spec"]["containers"]
+    [connections_max] = [int(word.partition("=")[2]) for word in server["args"] if word.startswith("max_connections=")]
+    scalers = of_kind(objects, "HorizontalPodAutoscaler")
+    opened: dict[str, int] = {}
+    for component, settings in SETTINGS.items():
+        if not issubclass(settings, DatabaseSettings):
+            continue
+        scaler = scalers.get(f"hookbus-{component}")
+        processes = 1 if scaler is None else scaler["spec"]["maxReplicas"]
+        surge = 0 if component == "audit" else 1
+        opened[component] = (processes + surge) * settings.model_fields["database_pool_size_max"].default
+    assert opened.keys() == {"budget", "session", "audit", "traces"}
+    assert max(opened.values()) <= connections_per_role(connections_max)
+    assert sum(opened.values()) + JOB_CONNECTIONS + SUPERUSER_CONNECTIONS <= connections_max
 
 
 def test_every_secret_that_is_mounted_is_one_the_job_makes_and_each_pod_mounts_its_own(

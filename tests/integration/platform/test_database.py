@@ -33,6 +33,26 @@ async def test_provisioning_again_changes_nothing_but_the_password(postgres_serv
     await database.close()
 
 
+async def test_provisioning_again_brings_a_role_the_limit_of_this_version(own_postgres_server: PostgresFixture) -> None:
+    """A role that an earlier version made has that version's limit, and one whose server got room for more the old."""
+    connection = await asyncpg.connect(own_postgres_server.superuser_url)
+    try:
+        connections_max = int(await connection.fetchval("SHOW max_connections"))
+        for role in own_postgres_server.passwords:
+            await connection.execute(f"ALTER ROLE {role} CONNECTION LIMIT 1")
+        await own_postgres_server.provision()
+        rows = await connection.fetch(
+            "SELECT rolname, rolconnlimit FROM pg_roles WHERE rolname = ANY($1)", list(own_postgres_server.passwords)
+        )
+    finally:
+        await connection.close()
+    expected = provision.connections_per_role(connections_max)
+    assert {row["rolname"]: row["rolconnlimit"] for row in rows} == dict.fromkeys(
+        own_postgres_server.passwords, expected
+    )
+    assert 1 < expected < connections_max
+
+
 @pytest.mark.parametrize(
     "statement",
     [

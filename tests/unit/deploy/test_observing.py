@@ -83,6 +83,17 @@ def test_the_rules_fire_when_they_should_and_not_otherwise() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_prometheus_asks_every_service_and_misses_each_that_is_not_there() -> None:
+    composed = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    services = {name for name, one in composed.items() if "HOOKBUS_NATS_USER" in one.get("environment", {})}
+    assert {"gateway", "traces"} <= services
+    [job] = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())["scrape_configs"]
+    [found_by] = job["dns_sd_configs"]
+    assert set(found_by["names"]) == services
+    [away] = [rule["expr"] for rule in rules() if rule["alert"] == "HookbusProcessAway"]
+    assert set(re.findall(r'absent\(up\{job="hookbus", service="(\w+)"\}\)', away)) == services
+
+
 def test_every_alert_is_seen_to_fire_in_the_rules_own_test() -> None:
     tested = yaml.safe_load((RULES.parent / "rules_test.yml").read_text())["tests"]
     fired = {one["alertname"] for test in tested for one in test["alert_rule_test"] if one.get("exp_alerts")}

@@ -1,6 +1,7 @@
 """``.env.example`` names every setting with its default, and nothing else."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ NOT_SET_BY_PEOPLE = frozenset(
     }
 )
 """Without a default: whoever starts a service says them; the example names them, empty."""
+
+
+REQUIRED = {
+    "HOOKBUS_NATS_USER": "user",
+    "HOOKBUS_NATS_PASSWORD": "password",
+    "HOOKBUS_HTTP_PORT": "8787",
+    "HOOKBUS_DATABASE_URL": "postgresql://role@host/hookbus",
+    "HOOKBUS_TOKEN_PASSPHRASE": "p" * 32,
+}
 
 
 def documented() -> dict[str, str]:
@@ -82,6 +92,23 @@ def test_every_setting_is_named_and_nothing_else() -> None:
         for path in (ROOT / folder).rglob("*.py")
     )
     assert sorted(name for name in named - known if name not in in_code) == []
+
+
+@pytest.mark.parametrize("settings", SERVICES, ids=lambda settings: settings.__name__)
+def test_the_example_changes_nothing_where_it_is_given_as_it_is(
+    settings: type[ServiceSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its blank lines too: what they name is unset, whatever its type."""
+    for name in list(os.environ):
+        if name.startswith(("HOOKBUS_", "OTEL_")):
+            monkeypatch.delenv(name)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    without = settings.model_validate({})
+    for name, value in documented().items():
+        if name not in REQUIRED:
+            monkeypatch.setenv(name, value)
+    assert settings.model_validate({}) == without
 
 
 @pytest.mark.parametrize(("name", "default"), sorted(of_services().items(), key=lambda item: item[0]))

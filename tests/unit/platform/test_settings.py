@@ -40,8 +40,28 @@ def test_a_missing_and_a_wrong_setting_are_named_without_their_values(
     assert "hunter2" not in told
 
 
-def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HOOKBUS_NATS_PASSWORD")
+@pytest.mark.parametrize("name", ["HOOKBUS_NATS_CA_FILE", "HOOKBUS_ENV", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+def test_an_empty_variable_is_an_absent_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = load(DatabaseSettings)
+    monkeypatch.setenv(name, "")
+    assert load(DatabaseSettings) == without
+
+
+def test_an_empty_variable_is_no_value_for_what_must_have_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOOKBUS_NATS_PASSWORD", "")
+    with pytest.raises(SystemExit):
+        load(DatabaseSettings)
+    assert "HOOKBUS_NATS_PASSWORD: Field required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
+def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: bool) -> None:
+    if empty:
+        monkeypatch.setenv("HOOKBUS_NATS_PASSWORD", "")
+    else:
+        monkeypatch.delenv("HOOKBUS_NATS_PASSWORD")
     (tmp_path / "hookbus_nats_password").write_text("from-file")
     monkeypatch.setenv("HOOKBUS_SECRETS_DIR", str(tmp_path))
     assert load(DatabaseSettings).nats_password.get_secret_value() == "from-file"

@@ -60,9 +60,17 @@ topologySpreadConstraints:
         {{- include "hookbus.selector" . | nindent 8 }}
 {{- end }}
 
+{{/* A gateway is let in once it has met the bus and is kept in while it lives: its /readyz asks budget, session and audit
+as well, and one of them away, audit at each of its restarts, would take every gateway out of the Service. What cannot be
+had without them it answers 503 with Retry-After; all else goes on. */}}
 {{- define "hookbus.probes" -}}
 startupProbe:
+  {{- if eq .component "gateway" }}
+  exec: {command: [python, -P, -c, "import http.client, json, sys; c = http.client.HTTPConnection('127.0.0.1', 8787, timeout=4); c.request('GET', '/readyz'); sys.exit(json.load(c.getresponse())['checks']['nats'] != 'ok')"]}
+  timeoutSeconds: 5
+  {{- else }}
   httpGet: {path: /livez, port: http}
+  {{- end }}
   periodSeconds: 2
   failureThreshold: 60
 livenessProbe:
@@ -71,7 +79,7 @@ livenessProbe:
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /readyz, port: http}
+  httpGet: {path: {{ ternary "/livez" "/readyz" (eq .component "gateway") }}, port: http}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2
@@ -97,6 +105,16 @@ readinessProbe:
 {{- else -}}
 {{- required "nats.url is needed where nats.bundled is false" .Values.nats.url -}}
 {{- end -}}
+{{- end }}
+
+{{/* The ports of a bus of one's own, as its address has them. */}}
+{{- define "hookbus.natsPorts" -}}
+{{- $ports := list -}}
+{{- range splitList "," .Values.nats.url -}}
+{{- $port := regexFind ":[0-9]+$" (trimSuffix "/" (trim .)) | trimPrefix ":" | default "4222" | int -}}
+{{- $ports = append $ports (dict "protocol" "TCP" "port" $port) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
 {{- end }}
 
 {{- define "hookbus.postgresHost" -}}

@@ -12,7 +12,7 @@ from hookbus.platform.database.provision import DATABASE
 class JobSettings(BaseSettings):
     """Each field is ``HOOKBUS_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix="HOOKBUS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="HOOKBUS_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     secrets_root: Path = Path(ROOT_DEFAULT)
     nats_url: str = "nats://nats:4222"

@@ -71,10 +71,7 @@ class _Watch:
         return math.nan if math.isnan(entries) else self._log.opened.outreach.witness_lag(int(entries))
 
     def refuses(self) -> float:
-        try:
-            return float(self._log.opened.publisher.refused is not None)
-        except ProblemError:
-            return 0.0
+        return math.nan if math.isnan(self.entries()) else float(self._log.opened.publisher.refused is not None)
 
 
 def watch(log: Log) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import SettingsConfigDict
 
 from hookbus.audit.anchor_bucket import BucketAddress
 from hookbus.audit.anchors import Witness
@@ -39,8 +38,6 @@ class AuditSettings(DatabaseSettings):
     The signing key is read by the signer alone: a child process that sees no address and no password of this one, or,
     where ``audit_signer_socket`` is set, a process that runs elsewhere (``python -m hookbus.audit.signing``).
     """
-
-    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     audit_signing_key_file: Path = Field(default_factory=lambda: _secret_file(SIGNING_KEY_FILE_NAME))
     """Ed25519 private key, PKCS#8 PEM. The last signed checkpoint is kept beside it, as ``<file>.last``."""

@@ -25,7 +25,7 @@ STATEMENT_TIMEOUT_MS: Final = 600_000
 class RebuildSettings(BaseSettings):
     """The two settings of the service that matter here."""
 
-    model_config = SettingsConfigDict(env_prefix="HOOKBUS_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOOKBUS_", env_ignore_empty=True, extra="ignore")
 
     database_url: SecretStr
     budget_time_zone: TimeZoneName = "UTC"

@@ -40,9 +40,9 @@ class OtlpProtocol(StrEnum):
 
 class ServiceSettings(BaseSettings):
     """What every service needs. Each field is ``HOOKBUS_<NAME>`` or a file of that lower-case name in the secrets
-    folder; the environment wins."""
+    folder; the environment wins, but for an empty variable, which is an absent one."""
 
-    model_config = SettingsConfigDict(env_prefix="HOOKBUS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="HOOKBUS_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     environment: Environment = Field(default=Environment.DEVELOPMENT, validation_alias="HOOKBUS_ENV")
     nats_url: str = "nats://127.0.0.1:4222"

@@ -15,15 +15,19 @@ LAG_TIMEOUT_S: Final = 2.0
 
 
 async def watch_lag(broker: Broker, spec: ConsumerSpec) -> None:
-    """Keep the gauges of one consumer true until cancelled. While the bus is away they keep their last value."""
-    lag = metrics.CONSUMER_LAG_EVENTS.labels(spec.stream)
-    unacknowledged = metrics.CONSUMER_PENDING_EVENTS.labels(spec.stream)
-    while True:
-        try:
-            info = await jetstream(broker).consumer_info(spec.stream, spec.service, timeout=LAG_TIMEOUT_S)
-        except (NatsError, JetStreamError, OSError, TimeoutError):
-            pass
-        else:
-            lag.set(info.num_pending or 0)
-            unacknowledged.set(info.num_ack_pending or 0)
-        await asyncio.sleep(LAG_INTERVAL_S)
+    """Keep the gauges of one consumer true until cancelled, and take them away then: a number that nobody renews would
+    look like a true one. While the bus is away they keep their last value."""
+    try:
+        while True:
+            try:
+                info = await jetstream(broker).consumer_info(spec.stream, spec.service, timeout=LAG_TIMEOUT_S)
+            except (NatsError, JetStreamError, OSError, TimeoutError):
+                pass
+            else:
+                # By name each time: a watch that ends late takes away what its successor holds.
+                metrics.CONSUMER_LAG_EVENTS.labels(spec.stream).set(info.num_pending or 0)
+                metrics.CONSUMER_PENDING_EVENTS.labels(spec.stream).set(info.num_ack_pending or 0)
+            await asyncio.sleep(LAG_INTERVAL_S)
+    finally:
+        metrics.CONSUMER_LAG_EVENTS.remove(spec.stream)
+        metrics.CONSUMER_PENDING_EVENTS.remove(spec.stream)
