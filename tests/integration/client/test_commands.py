@@ -169,7 +169,8 @@ FORBIDDEN = {
         "pathlib",
         "random",
     ),
-    *("re", "socket", "ssl", "subprocess", "threading", "tomllib", "typing", "urllib", "uuid", "hookbus.client.spool"),
+    *("re", "socket", "ssl", "subprocess", "threading", "tomllib", "typing", "urllib", "uuid"),
+    *("hookbus.client.spool", "hookbus.client.spool_files"),
 }
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from hookbus.client import adapters
+from hookbus.client import adapters, hook
 from hookbus.client.adapters.base import Answer, Context, Translation
+from hookbus.client.deciding import with_unseen
 from hookbus.client.gateway import Decision
 from hookbus.contracts.events import ShortEvent
 from hookbus.contracts.payloads import PAYLOAD_BY_KIND, AnyPayload
@@ -235,6 +236,44 @@ def test_gemini_and_copilot_edits_are_post_edits(context: Context) -> None:
     assert (edit.kind, edit.data["file_path"], edit.data["bytes_after"]) == ("post-edit", "/p/a", 3)
     _, edit = check_events(translated("copilot", "PostToolUse", context))
     assert (edit.kind, edit.data["edit_type"], edit.data["bytes_after"]) == ("post-edit", "create", 2)
+
+
+@pytest.mark.parametrize(("agent", "event"), DECIDED)
+def test_a_command_that_was_cut_is_never_silently_allowed(agent: str, event: str, context: Context) -> None:
+    """However many fields were cut before it."""
+    cut: Any = 0
+    for _ in range(30):
+        cut = [cut]
+    tool_input = {**{f"a{number}": cut for number in range(16)}, "command": f"echo {'A' * 160_100}; rm -rf /"}
+    changes = {"tool_input": tool_input, "toolArgs": json.dumps(tool_input), **tool_input, "file_path": "x" * 160_100}
+    translation = translated(agent, event, context, **changes)
+    answer = adapters.load(agent).answer(translation, with_unseen(Decision("allow", "", "ok"), translation.unseen))
+    assert permission_of(answer.body) in {"ask", "deny"}
+
+
+@pytest.mark.parametrize("more", ["[" * 3_000 + "]" * 3_000, "1" * 5_000])
+@pytest.mark.parametrize(
+    ("agent", "event", "field"),
+    [
+        ("copilot", "preToolUse", "toolArgs"),
+        ("copilot", "PreToolUse", "tool_input"),
+        ("cursor", "beforeMCPExecution", "tool_input"),
+    ],
+)
+def test_an_input_that_only_its_agent_can_read_is_not_fully_seen(
+    agent: str, event: str, field: str, more: str, context: Context
+) -> None:
+    given = f' {{"command": "rm -rf /", "more": {more}}}'
+    assert translated(agent, event, context, **{field: given}).unseen == ["tool_input"]
+    assert translated(agent, event, context, **{field: "free text"}).unseen == []
+
+
+def test_an_input_as_large_as_a_hook_takes_is_read(context: Context) -> None:
+    given = json.dumps({"command": "rm -rf /", "more": "x" * (hook.STDIN_BYTES_MAX - 1_000)})
+    (event,) = check_events(translated("copilot", "preToolUse", context, toolArgs=given))
+    tool_input = event.data["tool_input"]
+    assert isinstance(tool_input, dict)
+    assert tool_input["command"] == "rm -rf /"
 
 
 def test_cursor_leaves_out_what_is_not_hookbuss_business(context: Context) -> None:

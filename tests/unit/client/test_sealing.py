@@ -10,7 +10,8 @@ from hookbus.client import sealing
 from hookbus.client.compactjson import dumps
 from hookbus.client.drain import DrainReport, drain, reject, rejected, status
 from hookbus.client.gateway import Receipt
-from hookbus.client.spool import SEALED, Spool, SpoolError, decode_line, encode_line
+from hookbus.client.spool import Spool
+from hookbus.client.spool_files import SEALED, SpoolError, decode_line, encode_line
 
 SECRET = b"the launch code is 8127"
 

@@ -9,10 +9,12 @@ import pytest
 
 from hookbus.client import drain as drain_module
 from hookbus.client import spool as spool_module
+from hookbus.client import spool_files
 from hookbus.client.compactjson import dumps
 from hookbus.client.drain import drain, status
 from hookbus.client.gateway import EventRefusedError, GatewayAwayError, Receipt
-from hookbus.client.spool import Spool, SpoolError, SpoolFullError, decode_line, encode_line
+from hookbus.client.spool import Spool
+from hookbus.client.spool_files import FileLock, SpoolError, SpoolFullError, decode_line, encode_line
 
 
 class Sink:
@@ -78,7 +80,7 @@ def test_replay_keeps_the_order_over_segments_and_leaves_nothing(store: Spool, m
 
 def test_every_append_is_synced_to_the_disk(store: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(spool_module.os, "fsync", synced.append)
+    monkeypatch.setattr(spool_files.os, "fsync", synced.append)
     put(store, "a", "b", "c")
     assert len(synced) >= 3
 
@@ -151,7 +153,7 @@ def test_a_failed_write_leaves_no_half_of_it(store: Spool, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(spool_module.os, "fsync", fail)
+        patch.setattr(spool_files.os, "fsync", fail)
         with pytest.raises(SpoolFullError):
             put(store, "b")
     put(store, "c")
@@ -283,7 +285,7 @@ def test_the_work_of_one_replay_is_bounded(store: Spool) -> None:
 
 def test_only_one_process_replays(store: Spool) -> None:
     put(store, "a")
-    with spool_module.FileLock(store.path(spool_module.DRAIN_LOCK), 0.0) as locked:
+    with FileLock(store.path(spool_module.DRAIN_LOCK), 0.0) as locked:
         assert locked
         sink = Sink()
         assert drain(store, sink).busy

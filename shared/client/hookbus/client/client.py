@@ -185,7 +185,7 @@ class Client:
             raise ClientError(str(error)) from None
         except (GatewayAwayError, CredentialRefusedError) as error:
             decision, kept = fallen_back(self._settings, event, str(error))
-            delivery.open_spool(self._settings).append([dumps(kept)])
+            delivery.open_spool(self._settings, deadline=deadline).append([dumps(kept)])
             return decision
         remember(self._settings, event, decision)
         return with_unseen(decision, unseen_names(event["data"]))

@@ -46,11 +46,11 @@ def spool_waits(settings: Settings) -> bool:
     return any(name.endswith(".seg") for name in names)
 
 
-def open_spool(settings: Settings) -> Spool:
-    """The spool of the data folder."""
+def open_spool(settings: Settings, *, deadline: float | None = None) -> Spool:
+    """The spool of the data folder, for who has time until ``deadline``."""
     from hookbus.client.spool import Spool
 
-    return Spool(settings.spool_dir, key_file=settings.spool_key_file)
+    return Spool(settings.spool_dir, key_file=settings.spool_key_file, deadline=deadline)
 
 
 def deliver(settings: Settings, gateway: Gateway, events: list[dict[str, Any]], *, deadline: float) -> Delivery:
@@ -67,17 +67,18 @@ def deliver(settings: Settings, gateway: Gateway, events: list[dict[str, Any]], 
     except EventRefusedError as error:
         if len(events) > 1:
             return _deliver_singly(settings, gateway, events, deadline)
-        _refuse(settings, delivery, events[0], error.code, error.detail)
+        _refuse(settings, delivery, events[0], error.code, error.detail, deadline=deadline)
     except (GatewayAwayError, CredentialRefusedError) as error:
-        _spool(settings, delivery, events, error)
+        _spool(settings, delivery, events, error, deadline=deadline)
     else:
         delivery.accepted = receipt.accepted
         for event in events:
             if event["id"] in receipt.refused:
-                _refuse(settings, delivery, event, *receipt.refused[event["id"]])
+                _refuse(settings, delivery, event, *receipt.refused[event["id"]], deadline=deadline)
         unanswered = [event for event in events if event["id"] not in {**receipt.accepted, **receipt.refused}]
         if unanswered:
-            _spool(settings, delivery, unanswered, GatewayAwayError("the gateway left events unanswered"))
+            cause = GatewayAwayError("the gateway left events unanswered")
+            _spool(settings, delivery, unanswered, cause, deadline=deadline)
     return delivery
 
 
@@ -109,7 +110,7 @@ def _deliver_behind(settings: Settings, gateway: Gateway, events: list[dict[str,
     from hookbus.client.drain import drain
 
     delivery = Delivery()
-    _spool(settings, delivery, events, None)
+    _spool(settings, delivery, events, None, deadline=deadline)
     report = drain(
         open_spool(settings),
         lambda batch: gateway.publish(batch, deadline=deadline, retries=False, replayed=True),
@@ -139,12 +140,14 @@ def _deliver_singly(settings: Settings, gateway: Gateway, events: list[dict[str,
     return whole
 
 
-def _spool(settings: Settings, delivery: Delivery, events: list[dict[str, Any]], cause: GatewayError | None) -> None:
+def _spool(
+    settings: Settings, delivery: Delivery, events: list[dict[str, Any]], cause: GatewayError | None, *, deadline: float
+) -> None:
     from hookbus.client.compactjson import dumps
     from hookbus.client.spool import SpoolError
 
     try:
-        open_spool(settings).append([dumps(event) for event in events])
+        open_spool(settings, deadline=deadline).append([dumps(event) for event in events])
     except SpoolError as error:
         raise type(error)(f"{cause}; and {error}" if cause else str(error)) from None
     delivery.spooled += [event["id"] for event in events]
@@ -153,10 +156,12 @@ def _spool(settings: Settings, delivery: Delivery, events: list[dict[str, Any]],
         delivery.credential_refused = isinstance(cause, CredentialRefusedError)
 
 
-def _refuse(settings: Settings, delivery: Delivery, event: dict[str, Any], code: str, detail: str) -> None:
+def _refuse(
+    settings: Settings, delivery: Delivery, event: dict[str, Any], code: str, detail: str, *, deadline: float
+) -> None:
     from hookbus.client.drain import reject
 
-    reject(open_spool(settings), event, code, detail)
+    reject(open_spool(settings, deadline=deadline), event, code, detail)
     delivery.refused[event["id"]] = (code, detail)
     delivery.problem = _refusal_text(settings, code, detail)
 

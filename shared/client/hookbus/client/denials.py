@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 
-from hookbus.client import identity, spool
+from hookbus.client import identity
 from hookbus.client.compactjson import NotJsonError, as_list, as_object, dumps, loads
-from hookbus.client.spool import FileLock
+from hookbus.client.spool_files import FILE_MODE, FOLDER_MODE, FileLock, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,15 +76,15 @@ class Denials:
     def _change(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         temporary = f"{self._path}.{os.getpid()}"
         try:
-            os.makedirs(os.path.dirname(self._path), spool.FOLDER_MODE, exist_ok=True)  # noqa: PTH103, PTH120  # pathlib doubles the start time
+            os.makedirs(os.path.dirname(self._path), FOLDER_MODE, exist_ok=True)  # noqa: PTH103, PTH120  # pathlib doubles the start time
             with FileLock(f"{self._path}.lock", LOCK_WAIT_S) as locked:
                 if not locked:
                     return
                 entries = change(self._read())
                 newest = dict(list(entries.items())[-ENTRIES_MAX:])
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, spool.FILE_MODE)
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
                 try:
-                    spool.write_all(descriptor, dumps(newest))
+                    write_all(descriptor, dumps(newest))
                 finally:
                     os.close(descriptor)
                 os.rename(temporary, self._path)  # noqa: PTH104  # as above

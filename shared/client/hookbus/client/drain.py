@@ -8,12 +8,14 @@ import time
 from hookbus.client import identity, spool
 from hookbus.client.compactjson import NotJsonError, as_object, dumps, loads
 from hookbus.client.gateway import EventRefusedError, GatewayAwayError, GatewayError, Receipt
-from hookbus.client.spool import FileLock, OtherKeyError, Spool, SpoolError, decode_line
+from hookbus.client.spool_files import SEALED, FileLock, OtherKeyError, SpoolError, decode_line, sync_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from hookbus.client.spool import Spool
 
     Send = Callable[[list[dict[str, Any]]], Receipt]
 
@@ -50,10 +52,12 @@ def drain(
 ) -> DrainReport:
     """Send what waits until nothing does, ``events_max`` are handled, or ``deadline`` (of ``clock``) has come.
 
-    ``wait_s`` is how long to wait for another process's replay. Never raises for what the gateway or the disk does:
-    the report says it. What was not accepted stays where it is.
+    ``wait_s`` is how long to wait for another process's replay; one that writes is waited for until the deadline.
+    Never raises for what the gateway or the disk does: the report says it. What was not accepted stays where it is.
     """
     report = DrainReport()
+    if deadline is not None:
+        store = store.within(deadline)
 
     def spent() -> bool:
         over = deadline is not None and clock() >= deadline
@@ -94,13 +98,11 @@ def _drain_locked(
             room = BATCH_EVENTS_MAX if events_max is None else min(BATCH_EVENTS_MAX, events_max - report.handled)
             taken = _send_lines(store, send, report, lines, room)
             offset += taken
-            _write_cursor(store, name, offset)
+            store.write_cursor(name, offset)
 
 
 def _read(store: Spool, name: str, offset: int) -> bytes:
-    with store.append_lock() as locked:
-        if not locked:
-            raise SpoolError(f"{store.path(spool.APPEND_LOCK)} was held for {spool.APPEND_LOCK_WAIT_S:g} s")
+    with store.append_lock():
         return store.read_from(name, offset)
 
 
@@ -188,28 +190,17 @@ def _quarantine(store: Spool, content: bytes, report: DrainReport) -> None:
 
 def _remove_if_done(store: Spool, name: str, offset: int, report: DrainReport) -> bool:
     """Remove a segment whose whole lines are all done with. False where a line was appended meanwhile."""
-    with store.append_lock() as locked:
-        if not locked:
-            raise SpoolError(f"{store.path(spool.APPEND_LOCK)} was held for {spool.APPEND_LOCK_WAIT_S:g} s")
+    with store.append_lock():
         tail = store.read_from(name, offset)
         if b"\n" in tail:
             return False
         # No writer is at work under this lock, so a line without its end is one that a dead process left.
-        _quarantine(store, tail, report)
+        if tail:
+            store.set_aside_locked(spool.QUARANTINE_FILE, tail + b"\n")
+            report.quarantined += 1
         os.unlink(store.path(name))  # noqa: PTH108  # as above
-        spool.sync_folder(store.folder)
+        sync_folder(store.folder)
         return True
-
-
-def _write_cursor(store: Spool, name: str, offset: int) -> None:
-    """Remember the progress. Not fsynced: a lost cursor costs a repeated send under the same ids."""
-    temporary = store.path(f"{spool.CURSOR_FILE}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, spool.FILE_MODE)
-    try:
-        spool.write_all(descriptor, f"{name} {offset}\n".encode())
-    finally:
-        os.close(descriptor)
-    os.rename(temporary, store.path(spool.CURSOR_FILE))  # noqa: PTH104  # as above
 
 
 def status(store: Spool) -> dict[str, Any]:
@@ -221,8 +212,7 @@ def status(store: Spool) -> dict[str, Any]:
         content = store.read_from(name, offset if name == segment else 0)
         waiting_bytes += len(content)
         waiting += sum(
-            decode_line(line) is not None or decode_line(line, spool.SEALED) is not None
-            for line in _whole_lines(content)
+            decode_line(line) is not None or decode_line(line, SEALED) is not None for line in _whole_lines(content)
         )
     oldest = spool.segment_number(names[0]) / 1e9 if waiting and names else None
     return {
@@ -241,7 +231,7 @@ def rejected(store: Spool) -> list[bytes]:
     """What the gateway refused, each as its JSON. Raises SpoolError where one is sealed and cannot be opened."""
     found: list[bytes] = []
     for line in _whole_lines(_content(store, spool.REJECTED_FILE)):
-        sealed = decode_line(line, spool.SEALED)
+        sealed = decode_line(line, SEALED)
         content = line if sealed is None else store.sealer().open(sealed)
         if content is not None:
             found.append(content)

@@ -129,6 +129,9 @@ class _Call:
         agent_id = self._recorded.records[0]["agent_id"]
         aside.detached(lambda: aside.read_transcript(self._settings, self._gateway, transcript, agent_id))
 
+    def _deadline(self, default_s: float) -> float:
+        return self._started + (self._settings.deadline_s or default_s)
+
     def _context(self) -> Context:
         settings = self._settings
         agent_id = settings.agent_id
@@ -142,7 +145,7 @@ class _Call:
         )
 
     def _decide(self, translation: Translation, event: dict[str, Any]) -> tuple[Answer, bool]:
-        deadline = self._started + (self._settings.deadline_s or DECIDE_DEADLINE_S)
+        deadline = self._deadline(DECIDE_DEADLINE_S)
         if self._settings.fault is not None:
             return self._degrade(translation, event, GatewayAwayError(self._settings.fault)), False
         event = delivery.in_order(self._settings, self._gateway, event, deadline=deadline)
@@ -173,7 +176,7 @@ class _Call:
         """Spool the event, or set it aside where it was refused; returns why that failed, else None."""
         from hookbus.client.spool import SpoolError
 
-        store = delivery.open_spool(self._settings)
+        store = delivery.open_spool(self._settings, deadline=self._deadline(DECIDE_DEADLINE_S))
         try:
             if isinstance(cause, EventRefusedError):
                 from hookbus.client.drain import reject
@@ -190,7 +193,7 @@ class _Call:
             return self._unrecorded(translation, self._settings.fault), False
         if not translation.records:
             return self._adapter.recorded(translation), False
-        deadline = self._started + (self._settings.deadline_s or RECORD_DEADLINE_S)
+        deadline = self._deadline(RECORD_DEADLINE_S)
         try:
             done = delivery.deliver(self._settings, self._gateway, translation.records, deadline=deadline)
         except Exception as error:

@@ -10,7 +10,7 @@ import time
 
 from hookbus.client.compactjson import dumps
 from hookbus.client.drain import drain
-from hookbus.client.spool import SEALED, SpoolError
+from hookbus.client.spool_files import SEALED, SpoolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import stat
 import sys
 
 from hookbus.client.identity import digest
-from hookbus.client.spool import OtherKeyError, SpoolError, write_all
+from hookbus.client.spool_files import OtherKeyError, SpoolError, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,16 +9,27 @@ can neither be sent nor damage its neighbours.
 
 from __future__ import annotations
 
-import binascii
 import errno
-import fcntl
 import os
 import time
 
+from hookbus.client.spool_files import (
+    FILE_MODE,
+    FOLDER_MODE,
+    OPEN_FLAGS,
+    SEALED,
+    NeededLock,
+    SpoolError,
+    SpoolFullError,
+    append_durably,
+    decode_line,
+    encode_line,
+    sync_folder,
+    write_all,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from hookbus.client.sealing import Sealer
 
 SPOOL_BYTES_MAX = 64 * 1024 * 1024
@@ -26,9 +37,12 @@ SEGMENT_BYTES_MAX = 1024 * 1024
 RECORD_BYTES_MAX = 512 * 1024
 SET_ASIDE_BYTES_MAX = 16 * 1024 * 1024
 APPEND_LOCK_WAIT_S = 2.0
-LOCK_POLL_S = 0.005
-FOLDER_MODE = 0o700
-FILE_MODE = 0o600
+"""The longest wait for another process; a deadline ends it earlier."""
+
+WRITE_LOCK_WAIT_MIN_S = 0.25
+"""What is to be stored waits so long in any case, behind the deadline too: others hold the lock for an fsync. With the
+0.5 s that a record has for the gateway it stays within the 1 s after which an agent ends the hook."""
+
 SEGMENT_SUFFIX = ".seg"
 APPEND_LOCK = "append.lock"
 DRAIN_LOCK = "drain.lock"
@@ -36,75 +50,33 @@ CURSOR_FILE = "cursor"
 REJECTED_FILE = "rejected.jsonl"
 QUARANTINE_FILE = "quarantine.bin"
 ASIDE_SUFFIX = ".aside"
-PLAIN = b"1 "
-SEALED = b"2 "
-_LINE_HEAD_BYTES = len(PLAIN) + 8 + 1
-_OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-class SpoolError(Exception):
-    """The spool could not take or give an event; the text says why, for a person."""
-
-
-class SpoolFullError(SpoolError):
-    """The bound on bytes is reached."""
-
-
-class OtherKeyError(SpoolError):
-    """A record was sealed with another key than the configured one; ``key_id`` says with which."""
-
-    def __init__(self, key_id: str) -> None:
-        super().__init__(f"it is sealed with the key {key_id}, which is not the configured one")
-        self.key_id = key_id
-
-
-def encode_line(body: bytes, form: bytes = PLAIN) -> bytes:
-    """One event, plain or sealed, as its line."""
-    return form + b"%08x " % binascii.crc32(body) + body + b"\n"
-
-
-def decode_line(line: bytes, form: bytes = PLAIN) -> bytes | None:
-    """What a line without its newline holds, or None where it is torn, damaged or of another form."""
-    body = line[_LINE_HEAD_BYTES:]
-    return body if body and line + b"\n" == encode_line(body, form) else None
-
-
-class FileLock:
-    """An exclusive lock between processes, released by the kernel when its holder dies."""
-
-    def __init__(self, path: str, wait_s: float) -> None:
-        self._path = path
-        self._wait_s = wait_s
-        self._descriptor = -1
-
-    def __enter__(self) -> bool:
-        """Whether the lock was had within the wait."""
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, FILE_MODE)
-        until = time.monotonic() + self._wait_s
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    return False
-                time.sleep(LOCK_POLL_S)
-            else:
-                return True
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._descriptor)
 
 
 class Spool:
-    """One spool folder. Nothing is created before the first append."""
+    """One spool folder. Nothing is created before the first append.
 
-    def __init__(self, folder: str, *, bytes_max: int = SPOOL_BYTES_MAX, key_file: str | None = None) -> None:
+    ``deadline`` is of ``time.monotonic``: until then other processes are waited for, see :meth:`append_lock`.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        bytes_max: int = SPOOL_BYTES_MAX,
+        key_file: str | None = None,
+        deadline: float | None = None,
+    ) -> None:
         self.folder = folder
         self.bytes_max = bytes_max
         self.key_file = key_file
+        self.deadline = deadline
         self._sealer: Sealer | None = None
+
+    def within(self, deadline: float) -> Spool:
+        """The same spool for who has time until ``deadline``."""
+        store = Spool(self.folder, bytes_max=self.bytes_max, key_file=self.key_file, deadline=deadline)
+        store._sealer = self._sealer
+        return store
 
     def sealer(self) -> Sealer:
         """Of the configured key. Raises SpoolError where there is none or it cannot be used."""
@@ -140,20 +112,24 @@ class Spool:
         return sorted(name for name in names if name.endswith(SEGMENT_SUFFIX))
 
     def append(self, events: list[bytes]) -> None:
-        """Store events durably, all or none. Raises :class:`SpoolFullError` or :class:`SpoolError`."""
+        """Store events durably, all or none. Raises :class:`SpoolFullError` or :class:`SpoolError`.
+
+        The latter too where another process holds the lock too long: an agent ends a hook that waits on.
+        """
         if max(map(len, events)) > RECORD_BYTES_MAX:
             raise SpoolError(f"an event is over {RECORD_BYTES_MAX} bytes")
         lines = b"".join(map(self.line_of, events))
         try:
             self._create_folder()
-            with self.append_lock() as locked:
-                if not locked:
-                    raise SpoolError(f"{self.path(APPEND_LOCK)} was held for {APPEND_LOCK_WAIT_S:g} s")
+            with self.append_lock(WRITE_LOCK_WAIT_MIN_S):
                 self._append_locked(lines)
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise SpoolFullError(f"the disk of the spool {self.folder} is full") from None
-            raise SpoolError(f"the spool {self.folder} cannot be written: {error.strerror}") from None
+            raise self._unwritable(self.folder, error) from None
+
+    def _unwritable(self, name: str, error: OSError) -> SpoolError:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return SpoolFullError(f"the disk of the spool {self.folder} is full")
+        return SpoolError(f"the spool {name} cannot be written: {error.strerror}")
 
     def _create_folder(self) -> None:
         for folder in (os.path.dirname(self.folder), self.folder):  # noqa: PTH120  # as above
@@ -171,29 +147,7 @@ class Spool:
                 "start the gateway, then run: hookbus spool flush"
             )
         fresh = not names or sizes[-1] + len(lines) > SEGMENT_BYTES_MAX
-        name = self._next_name(names) if fresh else names[-1]
-        descriptor = os.open(
-            self.path(name), os.O_RDWR | os.O_APPEND | os.O_CREAT | _OPEN_FLAGS | (os.O_EXCL if fresh else 0), FILE_MODE
-        )
-        try:
-            size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            self._write_durably(descriptor, size, b"\n" + lines if torn else lines)
-        finally:
-            os.close(descriptor)
-        if size == 0:
-            sync_folder(self.folder)
-
-    @staticmethod
-    def _write_durably(descriptor: int, size: int, content: bytes) -> None:
-        try:
-            write_all(descriptor, content)
-            os.fsync(descriptor)
-        except OSError:
-            # All or none: who is told "not stored" must not find half of it replayed. Readers hold the append lock,
-            # so none of them has seen these bytes.
-            os.ftruncate(descriptor, size)
-            raise
+        append_durably(self.path(self._next_name(names) if fresh else names[-1]), lines, new=fresh)
 
     def _next_name(self, names: list[str]) -> str:
         cursor, _ = self.read_cursor()
@@ -203,7 +157,7 @@ class Spool:
     def read_cursor(self) -> tuple[str, int]:
         """Up to where the replay has come: (segment, offset in bytes); ``("", 0)`` where it never began."""
         try:
-            descriptor = os.open(self.path(CURSOR_FILE), os.O_RDONLY | _OPEN_FLAGS)
+            descriptor = os.open(self.path(CURSOR_FILE), os.O_RDONLY | OPEN_FLAGS)
         except OSError:
             return "", 0
         try:
@@ -212,13 +166,29 @@ class Spool:
             os.close(descriptor)
         return (name, int(offset)) if offset.isascii() and offset.isdigit() and segment_number(name) else ("", 0)
 
-    def append_lock(self) -> FileLock:
-        """Under it nothing is half-written: what a segment holds is durable, or was left by a dead process."""
-        return FileLock(self.path(APPEND_LOCK), APPEND_LOCK_WAIT_S)
+    def write_cursor(self, name: str, offset: int) -> None:
+        """Remember the progress. Not fsynced: a lost cursor costs a repeated send under the same ids."""
+        temporary = self.path(f"{CURSOR_FILE}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            write_all(descriptor, f"{name} {offset}\n".encode())
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, self.path(CURSOR_FILE))  # noqa: PTH104  # as above
+
+    def append_lock(self, wait_min_s: float = 0.0) -> NeededLock:
+        """Under it nothing is half-written: what a file holds is durable, or was left by a dead process.
+
+        Waited for until the deadline, ``wait_min_s`` in any case. Entering raises :class:`SpoolError` after that.
+        """
+        wait_s = APPEND_LOCK_WAIT_S
+        if self.deadline is not None:
+            wait_s = min(wait_s, max(wait_min_s, self.deadline - time.monotonic()))
+        return NeededLock(self.path(APPEND_LOCK), wait_s)
 
     def read_from(self, name: str, offset: int) -> bytes:
         """A file's bytes from an offset on."""
-        descriptor = os.open(self.path(name), os.O_RDONLY | _OPEN_FLAGS)
+        descriptor = os.open(self.path(name), os.O_RDONLY | OPEN_FLAGS)
         try:
             parts: list[bytes] = []
             while part := os.pread(descriptor, SEGMENT_BYTES_MAX, offset):
@@ -234,48 +204,35 @@ class Spool:
         if not os.path.exists(path):  # noqa: PTH110  # as above
             return False
         try:
-            with self.append_lock() as locked:
-                if not locked:
-                    raise SpoolError(f"{self.path(APPEND_LOCK)} was held for {APPEND_LOCK_WAIT_S:g} s")
+            with self.append_lock():
                 os.rename(path, self.path(self._next_name(self.segments())))  # noqa: PTH104  # as above
                 sync_folder(self.folder)
         except OSError as error:
             raise SpoolError(f"{path} cannot be taken up again: {error.strerror}") from None
         return True
 
-    def set_aside(self, name: str, content: bytes) -> None:
-        """Append to a file of what does not wait any more, durably. Raises SpoolFullError beyond its bound."""
+    def set_aside(self, name: str, lines: bytes) -> None:
+        """Append to a file of what does not wait any more, durably, all or none.
+
+        Raises :class:`SpoolFullError` beyond its bound, :class:`SpoolError` where it cannot be done.
+        """
         try:
             self._create_folder()
-            descriptor = os.open(self.path(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OPEN_FLAGS, FILE_MODE)
-            try:
-                if os.fstat(descriptor).st_size + len(content) > SET_ASIDE_BYTES_MAX:
-                    raise SpoolFullError(f"{self.path(name)} is full: look at it, then move it away")
-                write_all(descriptor, content)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with self.append_lock(WRITE_LOCK_WAIT_MIN_S):
+                self.set_aside_locked(name, lines)
         except OSError as error:
-            raise SpoolError(f"{self.path(name)} cannot be written: {error.strerror}") from None
+            raise self._unwritable(self.path(name), error) from None
+
+    def set_aside_locked(self, name: str, lines: bytes) -> None:
+        """As :meth:`set_aside`, for who holds the append lock. Raises OSError too."""
+        path = self.path(name)
+        held = os.stat(path).st_size if os.path.exists(path) else 0  # noqa: PTH110, PTH116  # as above
+        if held + len(lines) > SET_ASIDE_BYTES_MAX:
+            raise SpoolFullError(f"{path} is full: look at it, then move it away")
+        append_durably(path, lines)
 
 
 def segment_number(name: str) -> int:
     """The number in a segment's name, 0 where it is none."""
     digits = name.removesuffix(SEGMENT_SUFFIX)
     return int(digits) if digits.isascii() and digits.isdigit() else 0
-
-
-def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of it, however many calls the kernel wants."""
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def sync_folder(folder: str) -> None:
-    """Make new and removed names of a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,9 +12,9 @@ import os
 import stat
 import time
 
-from hookbus.client import identity, spool
+from hookbus.client import identity
 from hookbus.client.compactjson import NotJsonError, as_list, as_object, as_text, dumps, loads
-from hookbus.client.spool import FileLock
+from hookbus.client.spool_files import FILE_MODE, FOLDER_MODE, FileLock, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Reader:
         is over is read the next time. Raises OSError where the state cannot be kept, and what ``deliver`` raises: the
         events of that step are then handed over again, under the same ids.
         """
-        os.makedirs(self._folder, spool.FOLDER_MODE, exist_ok=True)  # noqa: PTH103  # as above
+        os.makedirs(self._folder, FOLDER_MODE, exist_ok=True)  # noqa: PTH103  # as above
         until = clock() + run_max_s
         count = 0
         for path in paths:
@@ -261,9 +261,9 @@ def _load(path: str) -> State:
 
 def _save(path: str, state: State) -> None:
     temporary = f"{path}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, spool.FILE_MODE)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
     try:
-        spool.write_all(descriptor, state.content())
+        write_all(descriptor, state.content())
     finally:
         os.close(descriptor)
     os.rename(temporary, path)  # noqa: PTH104  # as above

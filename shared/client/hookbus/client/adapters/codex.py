@@ -10,7 +10,7 @@ from hookbus.client.adapters.base import PayloadError, Translation
 from hookbus.client.adapters.claude_code import ClaudeCode
 from hookbus.client.adapters.common import edit_data
 from hookbus.client.adapters.shaping import shape
-from hookbus.client.compactjson import as_object, as_text
+from hookbus.client.compactjson import as_list, as_object, as_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from hookbus.client.adapters.base import Context
 
 PATCH_TOOL = "apply_patch"
-PATCH_FILES_MAX = 100
+PATCH_RECORDS_MAX = 100
+"""Of one patch's files as records of their own; the operation's record holds the patch."""
+
+_PATCH_FIELDS = ("input", "patch", "command")
+_PATCH_MARK = "*** "
 _PATCH_MARKS = {
     "*** Add File: ": "create",
     "*** Update File: ": "modify",
@@ -54,9 +58,9 @@ class Codex(ClaudeCode):
         return Translation(name, records=[event])
 
     def refine(self, word: str, data: dict[str, Any]) -> None:
-        """A patch names its files inside its text: they are put where the guard looks for paths."""
-        tool_input = as_object(data.get("tool_input"))
-        if word != "pre-task" or data.get("tool") != PATCH_TOOL or tool_input is None:
+        """A patch names its files inside its text: all of them are put where the guard looks for paths."""
+        tool_input = _input_of(data)
+        if word != "pre-task" or data.get("tool") != PATCH_TOOL:
             return
         paths = [path for path, _ in patched_files(tool_input)]
         if paths:
@@ -72,11 +76,11 @@ class Codex(ClaudeCode):
         return "deny"
 
     def edits(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
-        """A record for each file of a patch."""
+        """A record for each file of a patch, up to a bound."""
         if payload.get("tool_name") != PATCH_TOOL:
             return super().edits(payload)
         found: list[dict[str, Any]] = []
-        for path, change in patched_files(as_object(payload.get("tool_input")) or {}):
+        for path, change in patched_files(_input_of(payload))[:PATCH_RECORDS_MAX]:
             edit = edit_data(
                 PATCH_TOOL,
                 path,
@@ -92,19 +96,28 @@ class Codex(ClaudeCode):
 
 
 def patched_files(tool_input: dict[str, Any]) -> list[tuple[str, str]]:
-    """Path and change (create, modify, delete) of each file that a patch names."""
-    command = tool_input.get("command")
-    words: list[Any] = command if isinstance(command, list) else [command]  # pyright: ignore[reportUnknownVariableType]  # parsed JSON
-    text = as_text(tool_input.get("input")) or as_text(tool_input.get("patch"))
-    text = text or "\n".join(word for word in words if isinstance(word, str))
+    """Path and change (create, modify, delete) of each file that a patch names, as Codex reads it.
+
+    A line ends at a line feed alone, and white space around a header does not count. A line of context that reads like
+    a header is taken for one: rather a path too many than one that nobody judges.
+    """
+    words: list[object] = []
+    for field in _PATCH_FIELDS:
+        value = tool_input.get(field)
+        words += as_list(value) or [value]
     found: list[tuple[str, str]] = []
-    for line in text.splitlines():
-        for mark, change in _PATCH_MARKS.items():
-            if line.startswith(mark):
-                found.append((line[len(mark) :].strip(), change))
-        if len(found) >= PATCH_FILES_MAX:
-            break
+    for raw in "\n".join(word for word in words if isinstance(word, str)).split("\n"):
+        line = raw.strip()
+        if line.startswith(_PATCH_MARK):
+            found += [(line[len(mark) :], change) for mark, change in _PATCH_MARKS.items() if line.startswith(mark)]
     return found
+
+
+def _input_of(data: dict[str, Any]) -> dict[str, Any]:
+    """A tool's input; a patch that came as its text alone under the name that other releases give it."""
+    given = data.get("tool_input")
+    text = as_text(given)
+    return {"input": text} if text is not None else as_object(given) or {}
 
 
 ADAPTER = Codex()

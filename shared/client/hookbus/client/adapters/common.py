@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 ANSWER_CHARS_MAX = 9_000
 """Below the 10,000 characters at which an agent cuts the strings of an answer."""
 
-EMBEDDED_JSON_CHARS_MAX = 8 * 1024 * 1024
+EMBEDDED_JSON_CHARS_MAX = 32 * 1024 * 1024
+"""As much as a hook takes: an input that is not read for its size is one that nobody judges."""
+
 VERSION_CHARS_MAX = 128
 OPERATION_DIGITS = 40
 MINUTE_CHARS = len("2026-11-23T12:00")
@@ -65,6 +67,13 @@ def embedded_object(value: object) -> dict[str, Any] | None:
         except NotJsonError:
             return None
     return as_object(value)
+
+
+def unread_names(tool_input: object) -> list[str]:
+    """Names an input whose text looks like an object and cannot be read here: its agent may read it all the same."""
+    text = as_text(tool_input)
+    unread = text is not None and text.lstrip().startswith("{") and embedded_object(text) is None
+    return ["tool_input"] if unread else []
 
 
 def fingerprint(context_fingerprint: dict[str, str], version: object) -> dict[str, str]:

@@ -16,6 +16,7 @@ from hookbus.client.adapters.common import (
     fingerprint,
     renamed,
     said,
+    unread_names,
 )
 from hookbus.client.adapters.shaping import shape, unseen_names
 from hookbus.client.compactjson import as_object, as_text
@@ -78,8 +79,8 @@ class Copilot(Adapter):
         data = renamed(payload, _RENAMED, _HIDDEN)
         data["hook_event_name"] = name
         session = payload.get("sessionId") or payload.get("session_id")
+        given = data.get("tool_input")
         if word in {"pre-task", "post-task"}:
-            given = data.get("tool_input")
             data["tool_input"] = embedded_object(given) or ({} if given is None else {"value": given})
             if "operation_id" not in data:
                 data["operation_id"] = derived_operation(session, data.get("tool"), data["tool_input"])
@@ -92,7 +93,8 @@ class Copilot(Adapter):
         agent_id = context.agent(default=AGENT_ID_DEFAULT)
         event = context.event(word, agent_id, shaped, source=SOURCE, session=session)
         if word == "pre-task":
-            return Translation(name, pre_task=event, unseen=unseen_names(shaped))
+            unseen = [*unread_names(given), *unseen_names(shaped)]
+            return Translation(name, pre_task=event, unseen=unseen)
         records = [event]
         edit = _edit_of(data) if word == "post-task" and not failed else None
         if edit is not None:

@@ -15,6 +15,7 @@ from hookbus.client.adapters.common import (
     fingerprint,
     renamed,
     said,
+    unread_names,
 )
 from hookbus.client.adapters.shaping import shape, unseen_names
 from hookbus.client.compactjson import as_list, as_text
@@ -74,7 +75,8 @@ class Cursor(Adapter):
         agent_id = context.agent(default=AGENT_ID_DEFAULT)
         event = context.event(word, agent_id, shaped, source=SOURCE, session=session)
         if word == "pre-task":
-            return Translation(name, pre_task=event, unseen=unseen_names(shaped))
+            unseen = [*unread_names(payload.get("tool_input")), *unseen_names(shaped)]
+            return Translation(name, pre_task=event, unseen=unseen)
         return Translation(name, records=[event])
 
     def answer(self, translation: Translation, decision: Decision) -> Answer:

@@ -23,14 +23,40 @@ NODES_MAX = 20_000
 KEY_CHARS_MAX = 256
 INTEGER_MAX = 2**63 - 1
 TRUNCATED_NAMES_MAX = 16
+"""How many cut fields are named; those that a decision depends on are named beyond it too."""
+
+FIELDS_KEPT_MAX = 64
+"""Of an event's own fields, where their very names are too much."""
+
 NAME_CHARS_MAX = 128
 TEXT_CHARS_MAX = 1_000
 PATH_CHARS_MAX = 4_096
 TOKENS_MAX = 10_000_000
 COST_USD_MAX = 100
 PROTOTYPE_KEYS = frozenset({"__proto__", "constructor", "prototype"})
-DECIDING_NAMES = frozenset({"command", "cmd", "script", "args", "file_path", "path", "notebook_path", "url"})
+DECIDING_NAMES = frozenset(
+    {
+        "absolute_path",
+        "args",
+        "cmd",
+        "command",
+        "dir_path",
+        "directory",
+        "filePath",
+        "file_path",
+        "file_paths",
+        "notebook_path",
+        "path",
+        "paths",
+        "script",
+        "target_file",
+        "url",
+    }
+)
 """Fields of a tool's input that decide whether it may run; a cut in one of them leaves the decision in the dark."""
+
+FRAME_NAMES = frozenset({"cwd", "data", "tool", "tool_input"})
+"""Fields of the event by which those are judged; ``data`` is the event as a whole."""
 
 _NAMES = ("tool", "status")
 _TOKENS = ("estimated_tokens", "tokens_used", "input_tokens", "output_tokens", "cache_read_tokens")
@@ -101,9 +127,7 @@ class Shaper:
         return "[left out]"
 
     def _note(self, name: str) -> None:
-        legal = _legal(name) or "data"
-        if legal not in self.truncated and len(self.truncated) < TRUNCATED_NAMES_MAX:
-            self.truncated.append(legal)
+        self.truncated = _noted(self.truncated, _legal(name) or "data")
 
 
 def shape(data: dict[str, Any], *, to_decide: bool) -> dict[str, Any]:
@@ -129,6 +153,7 @@ def shape(data: dict[str, Any], *, to_decide: bool) -> dict[str, Any]:
 
 def _leave_out_largest(shaped: dict[str, Any]) -> dict[str, Any]:
     """Many small values can be too much as well: leave whole fields out, the largest first."""
+    known: list[str] = shaped.pop("truncated", [])
     sizes = {name: len(dumps(value)) for name, value in shaped.items()}
     total = sum(sizes.values())
     left_out: list[str] = []
@@ -138,15 +163,29 @@ def _leave_out_largest(shaped: dict[str, Any]) -> dict[str, Any]:
         shaped[name] = {"left_out": True} if name == "tool_input" else f"[left out: {sizes[name]} bytes]"
         total -= sizes[name]
         left_out.append(name)
-    if len(shaped) > TRUNCATED_NAMES_MAX * KEY_CHARS_MAX:
-        shaped = {name: shaped[name] for name in list(shaped)[: TRUNCATED_NAMES_MAX * 4]}
-    shaped["truncated"] = [*left_out, *(shaped.get("truncated") or [])][:TRUNCATED_NAMES_MAX]
-    return shaped
+    if len(dumps(shaped)) > EVENT_BYTES_TARGET:
+        shaped = {name: shaped[name] for name in list(shaped)[:FIELDS_KEPT_MAX]}
+        left_out.insert(0, "data")
+    truncated: list[str] = []
+    for name in (*left_out, *known):
+        truncated = _noted(truncated, name)
+    return {**shaped, "truncated": truncated}
+
+
+def _noted(names: list[str], name: str) -> list[str]:
+    """The names of what was cut with one more. The bound never hides one on which a decision depends."""
+    if name in names or (len(names) >= TRUNCATED_NAMES_MAX and not _decides(name)):
+        return names
+    return [*names, name]
+
+
+def _decides(name: str) -> bool:
+    return name in DECIDING_NAMES or name in FRAME_NAMES
 
 
 def unseen_names(data: dict[str, Any]) -> list[str]:
     """The cut fields on which a decision depends."""
-    return [name for name in data.get("truncated", []) if name in DECIDING_NAMES or name in {"tool_input", "data"}]
+    return [name for name in data.get("truncated", []) if _decides(name)]
 
 
 def conform(data: dict[str, Any]) -> dict[str, Any]:
