@@ -14,6 +14,8 @@ import pytest
 from support.hookbus_command import COMMAND
 from support.scripted_gateway import Request, Response, Script, ScriptedGateway, decision, problem
 
+AWAY = "http://127.0.0.1:9"
+
 
 def judge(request: Request) -> Response | None:
     """What a healthy gateway says of the doctor's two commands."""
@@ -96,7 +98,17 @@ def test_a_working_installation_is_green(patient: Patient, mode: str) -> None:
     done = patient.run("doctor")
     assert "`rm -rf /` is denied" in done.stdout
     assert "FAIL" not in done.stdout
-    assert not any((patient.home / "data" / "spool").iterdir())
+    assert [one.name for one in (patient.home / "data" / "spool").iterdir()] == ["append.lock"]
+
+
+def test_each_run_has_a_session_of_its_own_so_that_one_killed_for_its_denials_judges_no_other(patient: Patient) -> None:
+    runs: list[set[str]] = []
+    for _ in range(2):
+        patient.gateway.requests.clear()
+        assert patient.red() == []
+        runs.append({one.body["session"] for one in patient.gateway.requests if one.path == "/api/v1/decide"})
+    assert runs[0]
+    assert not runs[0] & runs[1]
 
 
 def nothing_installed(patient: Patient) -> None:
@@ -135,6 +147,26 @@ def allows_all(request: Request) -> Response | None:
     return Response(200, {}) if request.path.startswith("/otlp/") else None
 
 
+def denies_all(request: Request) -> Response | None:
+    """A killed session, a spent budget."""
+    if request.path == "/api/v1/decide":
+        return Response(200, decision(request.body["id"], "deny", "the tokens are spent", "tokens_exhausted"))
+    return judge(request)
+
+
+def denies_harmless(request: Request) -> Response | None:
+    """As above, where the guard has objected before the budget was asked."""
+    refused = judge(request)
+    return refused if refused is not None else denies_all(request)
+
+
+def asks_always(request: Request) -> Response | None:
+    known = judge(request)
+    if known is None and request.path == "/api/v1/decide":
+        return Response(200, decision(request.body["id"], "ask", "the session looks stolen", "session_risk"))
+    return known
+
+
 def other_clock(request: Request) -> Response | None:
     if request.path.startswith("/otlp/"):
         return Response(200, {}, {"date": formatdate(1_000_000_000, usegmt=True)})
@@ -155,6 +187,10 @@ def spool_unwritable(patient: Patient) -> None:
     folder.write_text("a file where a folder should be", encoding="utf-8")
 
 
+def lock_unusable(patient: Patient) -> None:
+    (patient.home / "data" / "spool" / "append.lock").mkdir(parents=True)
+
+
 def spool_full(patient: Patient) -> None:
     folder = patient.home / "data" / "spool"
     folder.mkdir(parents=True)
@@ -169,7 +205,7 @@ def spool_rejected(patient: Patient) -> None:
 
 
 def gateway_away(patient: Patient) -> None:
-    patient.environ["HOOKBUS_URL"] = "http://127.0.0.1:9"
+    patient.environ["HOOKBUS_URL"] = AWAY
 
 
 def denials_forgotten(patient: Patient) -> None:
@@ -211,12 +247,20 @@ FAULTS: dict[str, tuple[Callable[[Patient], None], str, str]] = {
     "nothing is denied": (no_denial, "claude-code guard", "is not denied"),
     "another server": (answers(lambda _: Response(404)), "gateway", "answers 404"),
     "it allows all": (answers(allows_all), "claude-code guard", "is not denied"),
+    "it denies all for another reason": (answers(denies_all), "claude-code guard", "denied, but not for what it is"),
+    "it denies what is harmless": (
+        answers(denies_harmless),
+        "claude-code guard",
+        "(`true`) is denied: hookbus: the to",
+    ),
+    "it asks about all": (answers(asks_always), "claude-code guard", "(`true`) is asked about: hookbus: the session"),
     "bad key": (answers(lambda _: problem(401, "unauthenticated")), "key", "refuses the API key"),
     "key without scope": (answers(lambda _: problem(403, "forbidden")), "key", "lacks the scope"),
     "clock off": (answers(other_clock), "clock", "differs"),
     "timeout below need": (short_timeout, "claude-code hooks", "may take 1 s and needs 3 s"),
     "fails open unnoticed": (fails_open_unnoticed, "claude-code hooks", "though the fail mode is closed"),
     "spool unwritable": (spool_unwritable, "spool", "cannot be written"),
+    "spool lock unusable": (lock_unusable, "spool", "cannot be written"),
     "spool full": (spool_full, "spool", "bytes are taken"),
     "spool rejected": (spool_rejected, "spool", "1 events were refused"),
     "gateway away": (gateway_away, "gateway", "does not answer"),

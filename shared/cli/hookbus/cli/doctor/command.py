@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from hookbus.cli.commands.options import AsJson
-from hookbus.cli.doctor.findings import Finding, bad
-from hookbus.cli.doctor.installed import DECIDED, Handler, find, look_over, program_of
+from hookbus.cli.doctor.findings import Finding
+from hookbus.cli.doctor.http_trials import http_trials
+from hookbus.cli.doctor.installed import DECIDED, Handler, find, look_over, program_of, switched_off
 from hookbus.cli.doctor.surroundings import check_gateway, check_settings, check_spool
 from hookbus.cli.doctor.trials import trials
 from hookbus.cli.errors import EXIT_NO, EXIT_USAGE, CliError
@@ -42,14 +43,12 @@ def examine(settings: Settings, home: Path, project: Path, agent: str | None) ->
     handlers, findings = find(home, project, agent)
     findings = [check_settings(settings), *check_gateway(settings), check_spool(settings), *findings]
     looked = look_over(handlers, settings.fail_modes)
-    findings += looked
+    findings += [*looked, *switched_off(handlers, home, project)]
     red = {finding.check for finding in looked if not finding.ok and "may take" not in finding.detail}
     for handler in _to_try(handlers):
-        if f"{handler.agent} hooks" in red and not _runs(handler):
-            continue
         if handler.command is None:
-            findings += _over_http(handler)
-        else:
+            findings += http_trials(handler)
+        elif f"{handler.agent} hooks" not in red or _runs(handler.command):
             findings += trials(handler, settings)
     return findings
 
@@ -63,14 +62,6 @@ def _to_try(handlers: list[Handler]) -> list[Handler]:
     return list(chosen.values())
 
 
-def _runs(handler: Handler) -> bool:
-    program = program_of(handler.command or "")
+def _runs(command: str) -> bool:
+    program = program_of(command)
     return program is not None and os.access(program, os.X_OK)
-
-
-def _over_http(handler: Handler) -> list[Finding]:
-    """An HTTP hook reads its key from the environment of the agent, which must hold it."""
-    if os.environ.get("HOOKBUS_API_KEY"):
-        return []
-    remedy = "set HOOKBUS_API_KEY where the agent starts"
-    return [bad(f"{handler.agent} guard", "its HTTP hooks send no key: HOOKBUS_API_KEY is not set here", remedy)]

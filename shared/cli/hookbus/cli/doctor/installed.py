@@ -18,6 +18,9 @@ DECIDE_NEEDS_S: Final = 3.0
 """The hook's own deadline of 2 s and the start of a process on a busy machine."""
 RECORD_NEEDS_S: Final = 1.0
 SESSION_END_MAX_S: Final = 1.5
+LOCAL_SETTINGS: Final = "settings.local.json"
+"""A project's second file, of one person; an installation writes nothing there."""
+DISABLED: Final = "disableAllHooks"
 MILLISECONDS_AGENTS: Final = frozenset({"gemini"})
 DECIDED: Final = {
     "claude-code": ("PreToolUse",),
@@ -102,6 +105,19 @@ def look_over(handlers: list[Handler], configured: FailModes) -> list[Finding]:
     return findings
 
 
+def switched_off(handlers: list[Handler], home: Path, project: Path) -> list[Finding]:
+    """Settings with which Claude Code runs no hook at all, in any file it reads here."""
+    if not any(handler.agent == "claude-code" for handler in handlers):
+        return []
+    paths = [agents.settings_path("claude-code", scope, home=home, project=project) for scope in Scope]
+    paths.append(paths[-1].with_name(LOCAL_SETTINGS))
+    return [
+        bad("claude-code hooks", f"{path} says {DISABLED}: none of them runs", f"take {DISABLED} out of that file")
+        for path in dict.fromkeys(paths)
+        if _read(path).get(DISABLED) is True
+    ]
+
+
 def program_of(command: str) -> str | None:
     """The program that a line of shell starts, behind its assignments."""
     try:
@@ -149,18 +165,27 @@ def _once(findings: list[Finding]) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return as_object(jsontext.parse(path.read_text(encoding="utf-8")).value)
+    except (OSError, UnicodeDecodeError, JsonTextError):
+        return {}
+
+
 def _handlers(agent: str, path: Path, document: Any) -> Iterator[Handler]:
-    hooks = _object(_object(document).get("hooks"))
+    hooks = as_object(as_object(document).get("hooks"))
     for event, groups in hooks.items():
-        for group in _list(groups):
-            for value in [group, *_list(_object(group).get("hooks"))]:
+        for group in as_list(groups):
+            for value in [group, *as_list(as_object(group).get("hooks"))]:
                 if agents.is_ours(agent, value):
-                    yield Handler(agent, event, path, _object(value))
+                    yield Handler(agent, event, path, as_object(value))
 
 
-def _object(value: Any) -> dict[str, Any]:
+def as_object(value: Any) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """A JSON array; an empty one for anything else."""
     return cast("list[Any]", value) if isinstance(value, list) else []

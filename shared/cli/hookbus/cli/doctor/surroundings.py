@@ -1,5 +1,6 @@
 """What the hooks stand on: settings, the gateway and its key, the clock, the spool."""
 
+import os
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -9,7 +10,8 @@ from typing import Final
 from hookbus.cli.doctor.findings import Finding, bad, good
 from hookbus.client import delivery, drain
 from hookbus.client.settings import Settings
-from hookbus.client.spool import FILE_MODE, SpoolError
+from hookbus.client.spool import Spool
+from hookbus.client.spool_files import FILE_MODE, FOLDER_MODE, SpoolError
 from hookbus.client.transport import TransportError, post
 
 PROBE_PATH: Final = "/otlp/v1/metrics"
@@ -18,6 +20,9 @@ PROBE_TIMEOUT_S: Final = 3.0
 CLOCK_OFF_MAX_S: Final = 30.0
 SPOOL_FULL_SHARE: Final = 0.8
 PROBE_FILE: Final = ".doctor"
+WRITABLE_REMEDY: Final = (
+    "make the folder and each file in it yours and writable: a run as another user (sudo) leaves files that are not"
+)
 
 
 def check_settings(settings: Settings) -> Finding:
@@ -54,20 +59,16 @@ def check_gateway(settings: Settings) -> list[Finding]:
 def check_spool(settings: Settings) -> Finding:
     """Whether the spool can take an event, and whether some were set aside."""
     folder = Path(settings.spool_dir)
+    store = delivery.open_spool(settings)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = folder / PROBE_FILE
-        probe.touch(mode=FILE_MODE)
-        probe.write_bytes(b"doctor")
-        probe.unlink()
-        store = delivery.open_spool(settings)
+        _write_as_append_does(store, folder)
         if store.key_file is not None:
             store.sealer()
         state = drain.status(store)
     except SpoolError as error:
         return bad("spool", str(error), "until then no event that has to wait is kept")
     except OSError as error:
-        return bad("spool", f"{folder} cannot be written: {error}", "make the folder yours and writable")
+        return bad("spool", f"{folder} cannot be written: {error}", WRITABLE_REMEDY)
     held = sum(path.stat().st_size for path in folder.glob("*.seg"))
     if held >= state["bytes_max"] * SPOOL_FULL_SHARE:
         return bad("spool", f"{held} of {state['bytes_max']} bytes are taken", "run: hookbus spool flush")
@@ -87,6 +88,20 @@ def check_spool(settings: Settings) -> Finding:
         )
     sealed = ", sealed" if store.key_file is not None else ""
     return good("spool", f"{folder}: {state['waiting_events']} events wait{sealed}")
+
+
+def _write_as_append_does(store: Spool, folder: Path) -> None:
+    """All that storing an event does, but no line is added. Raises OSError or SpoolError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(FOLDER_MODE)
+    with store.append_lock():
+        probe = folder / PROBE_FILE
+        probe.touch(mode=FILE_MODE)
+        probe.write_bytes(b"doctor")
+        probe.unlink()
+        for newest in store.segments()[-1:]:
+            os.close(os.open(store.path(newest), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW))
 
 
 def _check_clock(date: str | None) -> list[Finding]:

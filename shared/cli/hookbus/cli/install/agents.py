@@ -15,6 +15,16 @@ RECORD_TIMEOUT_S: Final = 3
 SESSION_END_TIMEOUT_S: Final = 1
 """All SessionEnd hooks of Claude Code together have 1.5 s."""
 
+LOGS_PATH: Final = "/otlp/v1/logs"
+LOGS_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
+LOGS_HEADERS: Final = "OTEL_EXPORTER_OTLP_LOGS_HEADERS"
+_LOGS_ON: Final = {
+    "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+    "OTEL_LOGS_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf",
+}
+TELEMETRY_NAMES: Final = frozenset({*_LOGS_ON, LOGS_ENDPOINT, LOGS_HEADERS})
+
 AGENTS: Final = ("claude-code", "codex", "gemini", "cursor", "copilot")
 
 
@@ -151,15 +161,10 @@ def telemetry_variables(options: Options, scope: Scope) -> dict[str, str]:
     """The variables with which Claude Code exports its log events to the gateway."""
     if not options.telemetry:
         return {}
-    variables = {
-        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
-        "OTEL_LOGS_EXPORTER": "otlp",
-        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf",
-        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{options.url}/otlp/v1/logs",
-    }
+    variables = {**_LOGS_ON, LOGS_ENDPOINT: f"{options.url}{LOGS_PATH}"}
     if scope is Scope.USER and options.api_key is not None:
         named = f",x-hookbus-agent={options.agent_id}" if options.agent_id else ""
-        variables["OTEL_EXPORTER_OTLP_LOGS_HEADERS"] = f"Authorization=Bearer {options.api_key}{named}"
+        variables[LOGS_HEADERS] = f"Authorization=Bearer {options.api_key}{named}"
     return variables
 
 

@@ -3,10 +3,9 @@
 import difflib
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,14 +13,15 @@ import typer
 
 from hookbus.cli import api
 from hookbus.cli.errors import EXIT_NO, EXIT_USAGE, CliError
-from hookbus.cli.install import agents, documents
+from hookbus.cli.install import agents, plan
 from hookbus.cli.install.agents import Mode, Options, Scope
-from hookbus.cli.install.files import Target
-from hookbus.cli.install.jsontext import JsonTextError
+from hookbus.cli.install.plan import Change
 from hookbus.client.failing import CACHED, DECIDED_KIND, FailModes
 from hookbus.client.identity import is_agent_id
 
 KEY_SHOWN: Final = "hbk_..."
+_KEY: Final = re.compile(r"hbk_\w+")
+"""Also one that is not the configured key any more."""
 FAIL_MODE_HELP: Final = (
     "While nobody decides: open, closed, or cached (what was denied last stays denied); for single kinds "
     "pre-task=cached,prompt=closed."
@@ -32,18 +32,6 @@ ScopeOption = Annotated[
     Scope, typer.Option("--scope", help="Your own settings, or those of the project in this folder.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the change and make none.")]
-
-
-@dataclass(frozen=True)
-class Change:
-    """One file, as it is and as it is to be."""
-
-    target: Target
-    before: bytes | None
-    """What was there before any installation: the backup."""
-    now: bytes | None
-    after: bytes | None
-    private: bool = False
 
 
 def install(
@@ -60,26 +48,17 @@ def install(
 ) -> None:
     """Write hookbus's hooks into an agent's own settings; what others wrote there stays."""
     options = _options(agent, mode, fail_mode, agent_id, telemetry=telemetry)
-    changes, notes = _changes(agent, scope, options, data_dir=Path(api.settings().data_dir))
-    _carry_out(changes, options, dry_run=dry_run, apply=_apply_install)
-    for note in notes:
-        typer.echo(note)
+    home, project, data_dir = Path.home(), Path.cwd(), Path(api.settings().data_dir)
+    changes, notes = plan.installation(agent, scope, options, home=home, project=project, data_dir=data_dir)
+    _carry_out(changes, notes, options, dry_run=dry_run)
 
 
 def uninstall(agent: Agent, *, scope: ScopeOption = Scope.USER, dry_run: DryRun = False) -> None:
     """Take hookbus's hooks out of an agent's settings again; a file nobody else changed is as it was, to the byte."""
     options = _options(agent, Mode.COMMAND, None, None, telemetry=True)
-    data_dir = Path(api.settings().data_dir)
-    changes: list[Change] = []
-    for path, strip in _files(agent, scope, options):
-        target = Target(path, data_dir)
-        now = _read(target)
-        if now is None:
-            continue
-        known, original = target.original(now)
-        after = original if known else _text(target, strip, now)
-        changes.append(Change(target, None, now, after))
-    _carry_out(changes, options, dry_run=dry_run, apply=_apply_uninstall)
+    home, project, data_dir = Path.home(), Path.cwd(), Path(api.settings().data_dir)
+    changes, notes = plan.removal(agent, scope, options, home=home, project=project, data_dir=data_dir)
+    _carry_out(changes, notes, options, dry_run=dry_run)
 
 
 def plugin(folder: Annotated[Path, typer.Argument(help="A new folder for the plugin.")]) -> None:
@@ -122,69 +101,7 @@ def _options(agent: str, mode: Mode, fail_mode: str | None, agent_id: str | None
     return Options(own_command(), url, modes.text, mode, named, telemetry, settings.api_key)
 
 
-def _files(agent: str, scope: Scope, options: Options) -> list[tuple[Path, Callable[[str], str]]]:
-    """Each file an installation may have written, and how its text is without that."""
-    home, project = Path.home(), Path.cwd()
-    variables = agents.telemetry_variables(options, scope) if agent == "claude-code" else {}
-    hooks = agents.settings_path(agent, scope, home=home, project=project)
-    files: list[tuple[Path, Callable[[str], str]]] = [
-        (hooks, lambda text: documents.without_hooks(text, agent, variables))
-    ]
-    if agent == "codex" and scope is Scope.USER:
-        files.append((home / ".codex" / "config.toml", documents.without_telemetry))
-    return files
-
-
-def _changes(agent: str, scope: Scope, options: Options, *, data_dir: Path) -> tuple[list[Change], list[str]]:
-    notes: list[str] = []
-    changes: list[Change] = []
-    variables = agents.telemetry_variables(options, scope) if agent == "claude-code" else {}
-    for path, strip in _files(agent, scope, options):
-        target = Target(path, data_dir)
-        now = _read(target)
-        known, before = target.original(now)
-        if not known and now is not None:
-            before = _text(target, strip, now)
-        base = None if before is None else before.decode()
-        try:
-            if path.suffix == ".toml":
-                if not options.telemetry:
-                    continue
-                text, free = documents.with_telemetry(base or "", options.url, options.agent_id)
-                if not free:
-                    notes.append(f"{path} has an [otel] table of its own: Codex's usage is exported there")
-            else:
-                text, left = documents.with_hooks(base, agent, options, variables)
-                notes += [f"{path} sets {name} itself: left as it is" for name in left]
-        except JsonTextError as error:
-            raise CliError(f"{path}: {error}; nothing was changed", EXIT_NO) from error
-        private = options.api_key is not None and options.api_key in text
-        changes.append(Change(target, before, now, text.encode(), private))
-    if variables and scope is Scope.PROJECT:
-        notes.append(
-            "A project's settings hold no key: for usage by telemetry set OTEL_EXPORTER_OTLP_LOGS_HEADERS="
-            '"Authorization=Bearer <key>" where the agent starts.'
-        )
-    if options.mode is Mode.HTTP:
-        notes.append("HTTP hooks read the key from HOOKBUS_API_KEY: set it where the agent starts.")
-    return changes, notes
-
-
-def _read(target: Target) -> bytes | None:
-    try:
-        return target.read()
-    except OSError as error:
-        raise CliError(f"{target.path} cannot be read: {error.strerror or error}", EXIT_NO) from error
-
-
-def _text(target: Target, strip: Callable[[str], str], content: bytes) -> bytes:
-    try:
-        return strip(content.decode()).encode()
-    except (UnicodeDecodeError, JsonTextError) as error:
-        raise CliError(f"{target.path}: {error}; nothing was changed", EXIT_NO) from error
-
-
-def _carry_out(changes: list[Change], options: Options, *, dry_run: bool, apply: Callable[[Change], None]) -> None:
+def _carry_out(changes: list[Change], notes: list[str], options: Options, *, dry_run: bool) -> None:
     changed = [change for change in changes if change.now != change.after]
     if not changed:
         typer.echo("nothing to change")
@@ -193,23 +110,16 @@ def _carry_out(changes: list[Change], options: Options, *, dry_run: bool, apply:
             typer.echo(_diff(change, options.api_key), nl=False)
             continue
         try:
-            apply(change)
+            change.apply()
         except OSError as error:
             raise CliError(f"{change.target.path} cannot be written: {error.strerror or error}", EXIT_NO) from error
         typer.echo(f"{'removed' if change.after is None else 'wrote'} {change.target.path}")
-
-
-def _apply_install(change: Change) -> None:
-    assert change.after is not None
-    change.target.install(change.before, change.after, private=change.private)
-
-
-def _apply_uninstall(change: Change) -> None:
-    change.target.restore(change.after)
+    for note in notes:
+        typer.echo(note)
 
 
 def _diff(change: Change, api_key: str | None) -> str:
     old, new = ((content or b"").decode("utf-8", "replace").splitlines() for content in (change.now, change.after))
     name = os.fspath(change.target.path)
     lines = "".join(f"{line}\n" for line in difflib.unified_diff(old, new, name, name, lineterm=""))
-    return lines.replace(api_key, KEY_SHOWN) if api_key else lines
+    return _KEY.sub(KEY_SHOWN, lines.replace(api_key, KEY_SHOWN) if api_key else lines)

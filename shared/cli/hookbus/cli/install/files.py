@@ -4,9 +4,12 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
+
+from hookbus.cli.install.variables import Written, digest
 
 FOLDER: Final = "installs"
 BACKUP_SUFFIX: Final = ".hookbus-backup"
@@ -20,6 +23,8 @@ class Record:
 
     installed_sha256: str
     existed: bool
+    written: dict[str, list[str]] | None
+    """What it added beside the hooks: names, with digests of their values; None in a note that does not say."""
 
 
 class Target:
@@ -54,16 +59,26 @@ class Target:
         except FileNotFoundError:
             return False, content
 
-    def install(self, before: bytes | None, after: bytes, *, private: bool) -> None:
-        """Write ``after``, with ``before`` kept as the backup. Raises OSError."""
+    def written(self) -> Written | None:
+        """What the last installation added beside the hooks; None where that is not known."""
+        record = self._record()
+        return None if record is None else record.written
+
+    def install(self, before: bytes | None, after: bytes, *, private: bool, added: Mapping[str, str]) -> None:
+        """Write ``after``, with ``before`` kept as the backup and ``added`` noted. Raises OSError."""
         if before is not None:
             _replace(self.backup, before, PRIVATE_MODE)
         mode = PRIVATE_MODE if private else self._mode()
-        note = {"path": str(self.path), "installed_sha256": _sha256(after), "existed": before is not None}
+        earlier = self.written() or {}
+        written = {name: [digest(value)] for name, value in added.items()}
+        both = {name: [*written.get(name, []), *earlier.get(name, ())] for name in {**earlier, **written}}
         self._note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _replace(self._note, json.dumps(note).encode(), PRIVATE_MODE)
+        # Until the file is written it holds what the installation before this one added: ended in between, both are
+        # known.
+        self._write_note(before, after, both)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _replace(self.path, after, mode)
+        self._write_note(before, after, written)
 
     def restore(self, content: bytes | None) -> None:
         """Put ``content`` back, or remove the file where there was none; forget the installation. Raises OSError."""
@@ -73,6 +88,15 @@ class Target:
             _replace(self.path, content, self._mode())
         self.backup.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
+
+    def _write_note(self, before: bytes | None, after: bytes, written: Mapping[str, list[str]]) -> None:
+        note = {
+            "path": str(self.path),
+            "installed_sha256": _sha256(after),
+            "existed": before is not None,
+            "written": written,
+        }
+        _replace(self._note, json.dumps(note).encode(), PRIVATE_MODE)
 
     def _mode(self) -> int:
         try:
@@ -88,7 +112,14 @@ class Target:
         if not isinstance(note, dict):
             return None
         known = cast("dict[str, Any]", note)
-        return Record(str(known.get("installed_sha256")), known.get("existed") is True)
+        return Record(str(known.get("installed_sha256")), known.get("existed") is True, _written(known.get("written")))
+
+
+def _written(value: Any) -> dict[str, list[str]] | None:
+    if not isinstance(value, dict):
+        return None
+    known = cast("dict[str, Any]", value)
+    return {name: cast("list[str]", digests) for name, digests in known.items() if isinstance(digests, list)}
 
 
 def _sha256(content: bytes) -> str:

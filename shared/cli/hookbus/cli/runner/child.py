@@ -74,8 +74,24 @@ class Child:
         assert self._started is not None
         return self._started
 
-    def run(self, sink: Sink, tick: Callable[[float], None], *, timeout_s: float) -> int:
-        """Hand over what it prints until it has ended; its exit code, or 128 and the signal's number."""
+    @property
+    def exit_code(self) -> int:
+        """124 after the timeout, else its own, or 128 and the number of the signal that ended it."""
+        if self.timed_out:
+            return EXIT_TIMEOUT
+        code = self._process.returncode
+        if code is None:  # pyright: ignore[reportUnnecessaryComparison]  # not ended: it cannot even be killed
+            code = -signal.SIGKILL
+        return code if code >= 0 else SIGNAL_EXIT_BASE - code
+
+    def run(self, sink: Sink, tick: Callable[[float], None], *, timeout_s: float) -> None:
+        """Hand over what it prints until it has ended. Where this raises it is ended too."""
+        try:
+            self._watch(sink, tick, timeout_s)
+        finally:
+            self._end()
+
+    def _watch(self, sink: Sink, tick: Callable[[float], None], timeout_s: float) -> None:
         timeout_at_s = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
             for name in ("stdout", "stderr"):
@@ -104,11 +120,13 @@ class Child:
                 if time.monotonic() >= min(timeout_at_s, self._end_by_s or timeout_at_s):
                     self.timed_out = self._end_by_s is None or self.timed_out
                     self._signal(signal.SIGKILL)
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            self._signal(signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE_S)
         self._end_offspring()
-        code = self._process.returncode
-        if self.timed_out:
-            return EXIT_TIMEOUT
-        return code if code >= 0 else SIGNAL_EXIT_BASE - code
 
     def _ask(self, number: int) -> None:
         self._end_by_s = self._end_by_s or time.monotonic() + GRACE_S

@@ -9,8 +9,9 @@ import typer
 
 from hookbus.cli import output
 from hookbus.cli.errors import EXIT_NO, EXIT_USAGE, CliError
-from hookbus.cli.runner.child import Child
+from hookbus.cli.runner.child import Child, Sink
 from hookbus.cli.runner.folder import OutsideError, open_beneath, path_of
+from hookbus.cli.runner.passing import Passing, complain
 from hookbus.cli.runner.recording import Recorder
 from hookbus.cli.runner.shells import SHELLS, argv_of, filtered, find_shell, may_pass
 from hookbus.client import identity
@@ -115,7 +116,7 @@ class _Run:
         except (ClientError, SpoolError) as error:
             raise CliError(f"refused, for it cannot be decided: {error}", EXIT_NO) from None
         if decision.degraded and decision.decision == "allow":
-            output.complain(decision.reason)
+            complain(decision.reason)
         if decision.decision == "ask" and self._person_agrees(decision):
             return
         if decision.decision != "allow":
@@ -130,9 +131,10 @@ class _Run:
             self._event,
         )
         child = Child()
+        passing = Passing()
 
         def sink(stream: str, content: bytes) -> None:
-            _show(stream, content)
+            passing.show(stream, content)
             recorder.add(stream, content)
 
         with child.forwarding():
@@ -141,13 +143,23 @@ class _Run:
             except (OSError, ValueError) as error:
                 self._settle("failed")
                 raise CliError(f"cannot start {argv[0]}: {error}", EXIT_NO) from None
+            try:
+                self._watch(child, recorder, sink, timeout_s)
+            finally:
+                # Whatever went wrong here, what the decision held is not held for a command that has ended.
+                self._settle("completed" if child.exit_code == 0 else "failed")
+        for problem in (passing.problem, recorder.problem):
+            if problem is not None:
+                complain(problem)
+        return child.exit_code
+
+    def _watch(self, child: Child, recorder: Recorder, sink: Sink, timeout_s: float) -> None:
+        """Until the command has ended and its record is closed."""
+        try:
             recorder.open(self._shell, self._cwd)
-            code = child.run(sink, recorder.tick, timeout_s=timeout_s)
-            recorder.close(code)
-            self._settle("completed" if code == 0 else "failed")
-        if recorder.problem is not None:
-            output.complain(recorder.problem)
-        return code
+            child.run(sink, recorder.tick, timeout_s=timeout_s)
+        finally:
+            recorder.close(child.exit_code)
 
     def _gateway(self) -> Gateway:
         endpoint = self._settings.endpoint
@@ -165,7 +177,7 @@ class _Run:
         try:
             self._client.publish("post-task", data, session=self._session)
         except (ClientError, SpoolError) as error:
-            output.complain(f"the end of the command is not recorded: {error}")
+            complain(f"the end of the command is not recorded: {error}")
 
     def _event(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         event: dict[str, Any] = {
@@ -180,13 +192,3 @@ class _Run:
         optional = {"project": self._project, "session": self._session}
         event.update({name: value for name, value in optional.items() if value})
         return event
-
-
-def _show(stream: str, content: bytes) -> None:
-    """To this process's own output. A reader that has gone must not end the record."""
-    target = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
-    try:
-        target.write(content)
-        target.flush()
-    except (BrokenPipeError, ValueError):
-        return

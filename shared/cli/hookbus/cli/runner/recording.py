@@ -15,8 +15,9 @@ from hookbus.client.spool import SpoolError
 
 OUTPUT_BYTES_MAX: Final = 1024 * 1024
 """Recorded of one command, both streams together; what the service keeps of a terminal."""
-CHUNK_CHARS_MAX: Final = 24 * 1024
-"""One event's text: as JSON it stays below an event's bound also where every character needs escaping."""
+CHUNK_CHARS_MAX: Final = 18 * 1024
+"""One event's text. The longest character as it is sent, one outside the basic plane, is two escapes of six bytes: such
+a text has 216 KiB, which leaves 40 KiB of an event's 256 KiB to what else it says."""
 FLUSH_INTERVAL_S: Final = 0.25
 """A part is sent when it is full or this old, so that events come at most four a second from each stream."""
 SEND_EVENTS_MAX: Final = 16
