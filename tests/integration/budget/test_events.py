@@ -14,6 +14,8 @@ from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.budget.keeper import Keeper
 from hookbus.contracts.budget import (
+    HistoryReply,
+    HistoryRequest,
     InitReply,
     InitRequest,
     Limit,
@@ -118,6 +120,30 @@ async def test_a_post_task_settles_the_hold_of_its_operation_or_gives_it_back(bu
         return (tokens.held, holds) == (0, 0)
 
     await until(released)
+
+
+async def test_a_report_of_a_request_that_was_charged_before_leaves_no_hold_behind(bus: Bus) -> None:
+    """The agent's telemetry told of the request first: the post-task charges nothing and gives the hold back."""
+    agent = name()
+    await init(bus, agent)
+    request = ReserveRequest(agent_id=agent, estimated_tokens=9_000, reserve=True, operation_id="op")
+    assert (await bus.call("reserve", request, ReserveReply)).allowed
+    known: dict[str, JsonValue] = {"request_id": "r", "tokens_used": 500}
+    await publish(bus, event(Kind.USAGE, agent, known | {"provenance": "otlp"}))
+    await until_spent(bus, agent, 500)
+    await publish(bus, event(Kind.POST_TASK, agent, known | {"provenance": "hook", "operation_id": "op"}))
+
+    async def released() -> bool:
+        tokens, _usd, holds = await state(bus, agent)
+        return (tokens.spent, tokens.held, holds) == (500, 0, 0)
+
+    await until(released)
+    entries = (await bus.call("history", HistoryRequest(name=agent), HistoryReply)).entries
+    assert [(row.operation, row.held_tokens, row.request_id) for row in entries[:3]] == [
+        ("release", -9_000, "r"),
+        ("charge", 0, "r"),
+        ("reserve", 9_000, None),
+    ]
 
 
 async def test_a_settle_that_comes_before_its_reserve_leaves_no_hold_behind(bus: Bus) -> None:

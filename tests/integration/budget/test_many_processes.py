@@ -29,6 +29,8 @@ from hookbus.contracts.budget import (
 
 AGENTS = 12
 OPERATIONS = 400
+NEW_AGENTS = 100
+AT_ONCE = 4
 
 
 @pytest.fixture
@@ -94,6 +96,30 @@ async def test_reserves_settles_moves_and_resets_from_three_processes(processes:
     async with processes[0].parts.database.raw() as connection:
         calendar = processes[0].parts.calendar
         assert [each async for each in recount(connection, calendar, repair=False) if each] == []
+
+
+async def test_limits_set_while_a_new_agent_in_a_new_project_asks_for_the_first_time(
+    processes: list[Process], budget_postgres: PostgresFixture
+) -> None:
+    """Both make the same accounts at the same moment: they wait for each other in one order only."""
+    log = budget_postgres.server.log_file
+    before, mark = log.stat().st_size, uuid.uuid4().hex[:8]
+
+    async def both(number: int) -> None:
+        agent, project, team = (f"{what}-{mark}-{number}" for what in ("agent", "project", "team"))
+        first = ReserveRequest(agent_id=agent, project=project, session="s", estimated_tokens=1, reserve=True)
+        reply, *_ = await asyncio.gather(
+            processes[0].handlers.check(first),
+            processes[1].parts.queries.init(InitRequest(agent_id=agent, limits=tokens(10), project=project, team=team)),
+            processes[2].parts.queries.scope_init(
+                ScopeInitRequest(scope=ScopeKind.SESSION, name=f"{agent}/s", limits=tokens(10))
+            ),
+        )
+        assert reply.allowed
+
+    for first in range(0, NEW_AGENTS, AT_ONCE):
+        await asyncio.gather(*(both(number) for number in range(first, first + AT_ONCE)))
+    assert b"deadlock detected" not in log.read_bytes()[before:]
 
 
 async def test_a_directory_that_forgot_everything_in_mid_work_goes_on(

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from support.budget_service import Bus
+from support.budget_service import Bus, Parts
 from support.waiting import eventually
 
+from hookbus.budget.keeper import Keeper
 from hookbus.contracts.budget import (
     DeductReply,
     DeductRequest,
@@ -138,7 +139,7 @@ async def test_unknown_agents_and_reservations_are_not_found(bus: Bus) -> None:
         ("history", HistoryRequest(name=unknown)),
         ("reset", ResetRequest(name=unknown)),
         ("deduct", DeductRequest(agent_id=unknown, tokens_used=1, idempotency_key=key)),
-        ("deduct", DeductRequest(agent_id=known, tokens_used=1, idempotency_key=key, reservation=nobody)),
+        ("deduct", DeductRequest(agent_id=known, tokens_used=1, idempotency_key=key, reservation="not-a-uuid")),
         ("release", ReleaseRequest(agent_id=known, reservation="not-a-uuid")),
         ("extend", ExtendRequest(agent_id=known, reservation=nobody)),
         ("status", ScopeRequest(scope=ScopeKind.PROJECT, name=name("project"))),
@@ -227,6 +228,30 @@ async def test_after_its_end_a_hold_is_neither_released_nor_extended_but_what_wa
     assert (hour.spent, hour.held) == (11, 0)
 
 
+async def test_what_was_spent_is_recorded_also_under_a_reservation_that_is_forgotten(
+    bus: Bus, parts: Parts, superuser: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """A closed hold is forgotten after days: nobody can tell it from one that never was. Whoever reports under it did
+    spend it; the row says that the reservation was not known."""
+    agent = name("agent")
+    await init(bus, agent, tokens(1_000))
+    hold = (await reserve(bus, agent, 100)).reservation
+    assert hold is not None
+    await deduct(bus, agent, 10, reservation=hold)
+    await superuser.execute("UPDATE budget.holds SET expires_at = now() - interval '50 days' WHERE id = $1::uuid", hold)
+    await Keeper(parts.database, parts.writer, bus.publisher).purge_once()
+    never = str(uuid.uuid4())
+    for number, reservation in enumerate((hold, never)):
+        reply = await deduct(bus, agent, 20, reservation=reservation, idempotency_key=f"k{number}")
+        assert not reply.duplicate
+        assert (await deduct(bus, agent, 20, reservation=reservation, idempotency_key=f"k{number}")).duplicate
+    hour = only((await status(bus, agent)).remaining, Unit.TOKENS, Window.HOUR)
+    assert (hour.spent, hour.held) == (50, 0)
+    rows = (await bus.call("history", HistoryRequest(name=agent), HistoryReply)).entries[:2]
+    assert [(row.operation, row.detail["hold_state"]) for row in rows] == [("charge", "unknown")] * 2
+    assert [row.reservation for row in rows] == [never, hold]
+
+
 async def test_a_hold_of_another_agent_is_unknown(bus: Bus) -> None:
     agent, thief = name("agent"), name("agent")
     await init(bus, agent)
@@ -235,6 +260,8 @@ async def test_a_hold_of_another_agent_is_unknown(bus: Bus) -> None:
     assert hold is not None
     request = ReleaseRequest(agent_id=thief, reservation=hold)
     assert await problem(bus, "release", request) is ProblemCode.NOT_FOUND
+    charge = DeductRequest(agent_id=thief, tokens_used=1, idempotency_key="k", reservation=hold)
+    assert await problem(bus, "deduct", charge) is ProblemCode.NOT_FOUND
 
 
 async def test_a_hold_expires_by_itself_as_a_row_unless_it_was_extended(bus: Bus) -> None:

@@ -18,9 +18,19 @@ from hookbus.budget.recount import recount_one
 from hookbus.budget.repository import accounts, reserving
 from hookbus.budget.repository import ledger as locking
 from hookbus.budget.windows import US_PER_S, to_us
-from hookbus.contracts.budget import InitRequest, Limit, ReserveReply, ReserveRequest, ResetRequest, Unit, Window
+from hookbus.contracts.budget import (
+    InitRequest,
+    Limit,
+    ReserveReply,
+    ReserveRequest,
+    ResetRequest,
+    ScopeInitRequest,
+    ScopeKind,
+    Unit,
+    Window,
+)
 from hookbus.contracts.events import Event, Kind, type_of_kind
-from hookbus.contracts.problems import ProblemError
+from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.bus.delivery import Ack, Delivery
 
 CLIENTS = 40
@@ -99,7 +109,7 @@ async def test_a_reserve_on_known_balances_takes_no_lock(processes: Processes, m
     with monkeypatch.context() as patched:
         no_lock(patched)
         second = await ask(one, agent, 20)
-        denied = await ask(one, agent, 71)
+        denied = await ask(one, agent, 71, event_id=f"{agent}-new", operation_id="new")
         twice = await asyncio.gather(*(ask(one, agent, 5, event_id="once") for _ in range(2)))
     assert (second.allowed, held(second, agent)) == (True, 30)
     assert (denied.allowed, denied.reservation) == (False, None)
@@ -145,6 +155,47 @@ async def test_an_event_id_is_held_once_whoever_is_asked(processes: Processes) -
     again = [await ask(one, agent, 10, event_id=f"{agent}-{which}") for which in ("first", "second", "first")]
     assert [reply.reservation for reply in again] == [first.reservation, second.reservation, first.reservation]
     assert held(again[-1], agent) == 30
+
+
+async def test_a_reserve_that_comes_again_is_the_first_one_though_nothing_is_left_by_now(processes: Processes) -> None:
+    """Its own hold takes the rest of its agent's limit, or a peer took the rest of the project's. Whoever lost the
+    answer asks once more, and must not be refused by what it was granted."""
+    one, _other = processes
+    agent = await new_agent(one, 1_000)
+    first = await ask(one, agent, 800, event_id=f"{agent}-lost")
+    again = await ask(one, agent, 800, event_id=f"{agent}-lost")
+    assert (again.allowed, again.reservation, held(again, agent)) == (True, first.reservation, 800)
+
+    project, peers = f"shared-{agent}", [f"{agent}-{number}" for number in range(2)]
+    limit = Limit(unit=Unit.TOKENS, window=Window.TOTAL, amount=Decimal(100))
+    await one.parts.queries.scope_init(ScopeInitRequest(scope=ScopeKind.PROJECT, name=project, limits=(limit,)))
+    first = await ask(one, peers[0], 10, event_id=f"{agent}-small", project=project)
+    assert (await ask(one, peers[1], 90, project=project)).allowed
+    for process in (one, one, *processes):
+        again = await ask(process, peers[0], 10, event_id=f"{agent}-small", project=project)
+        assert (again.allowed, again.reservation) == (True, first.reservation)
+    assert await correct(one)
+
+
+async def test_the_event_of_another_agent_is_a_conflict_also_where_nothing_is_left(processes: Processes) -> None:
+    one, _other = processes
+    agent, full = await new_agent(one, 100), await new_agent(one, 10)
+    await ask(one, agent, 10, event_id=f"{agent}-event")
+    await ask(one, full, 10)
+    with pytest.raises(ProblemError) as caught:
+        await ask(one, full, 10, event_id=f"{agent}-event")
+    assert caught.value.problem.code is ProblemCode.CONFLICT
+
+
+async def test_an_operation_settled_before_its_reserve_is_granted_though_nothing_is_left(processes: Processes) -> None:
+    one, _other = processes
+    agent = await new_agent(one, 100)
+    await ask(one, agent, 10)
+    await report(one, agent, "early", 90)
+    reply = await ask(one, agent, 10, operation_id="early")
+    assert (reply.allowed, held(reply, agent)) == (True, 10)
+    assert not (await ask(one, agent, 10, operation_id="early")).allowed, "the mark is used up"
+    assert await correct(one)
 
 
 async def test_an_operation_settled_before_its_reserve_holds_nothing(processes: Processes) -> None:
@@ -208,6 +259,6 @@ async def test_a_moment_the_database_has_not_reached_or_left_long_ago_is_judged_
     async with processes[0].parts.database.raw() as connection:
         clock_us = to_us(await connection.fetchval("SELECT clock_timestamp()")) + round(ahead_s * US_PER_S)
         committed = await reserving.reserve(
-            connection, known={}, clock_us=clock_us, behind_max_s=30.0, begun=(), changed=(), opened=()
+            connection, known={}, clock_us=clock_us, behind_max_s=30.0, begun=(), changed=(), opened=(), refused=()
         )
     assert (committed is not None) is holds

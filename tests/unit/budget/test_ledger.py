@@ -11,10 +11,23 @@ from hookbus.budget import ledger
 from hookbus.budget.accounts import GLOBAL_ACCOUNT, Account, AccountConfig, Chain, LimitRule, Place
 from hookbus.budget.amounts import Amounts
 from hookbus.budget.batch import Batch
-from hookbus.budget.commands import Charge, Closed, Expire, Operation, Outcome, Pricing, Reserve, Reserved
+from hookbus.budget.commands import (
+    NO_PRICING,
+    Charge,
+    Closed,
+    Expire,
+    Extend,
+    HoldState,
+    Operation,
+    Outcome,
+    Pricing,
+    Reserve,
+    Reserved,
+)
 from hookbus.budget.estimates import RECENT_OPERATIONS_MAX, from_recent, remember
+from hookbus.budget.reserving import REASON_EARLY
 from hookbus.budget.sources import RANK_BY_SOURCE, rank_of
-from hookbus.budget.windows import Calendar, to_us
+from hookbus.budget.windows import US_PER_S, Calendar, to_us
 from hookbus.contracts.budget import Mode, ScopeKind, Unit, Window
 
 AGENT, PROJECT, SESSION, SUBAGENT = 2, 3, 4, 5
@@ -164,6 +177,91 @@ def test_a_better_source_corrects_where_the_first_was_counted() -> None:
     assert [(row.operation, row.spent.tokens) for row in on.rows] == [(Operation.CHARGE, 100), (Operation.CORRECT, -30)]
     assert on.rows[1].effective_at_us == on.rows[0].at_us
     assert on.accounts[AGENT].spent[0] == 70
+
+
+@pytest.mark.parametrize(
+    ("source", "operations", "spent"),
+    [
+        ("hook", [Operation.RESERVE, Operation.CHARGE, Operation.RELEASE], 500),
+        ("otlp", [Operation.RESERVE, Operation.CHARGE, Operation.CORRECT, Operation.RELEASE], 400),
+    ],
+)
+def test_the_report_of_a_request_that_was_charged_ends_the_hold_of_its_operation(
+    source: str, operations: list[Operation], spent: int
+) -> None:
+    """The request was counted beside the hold: it is not charged again, corrected at most, and nothing stays held."""
+    on = batch(agent=[tokens(1_000)])
+    command = Reserve(PLACE, 900, None, hold=True, ttl_s=60, operation_id="op", tool="Bash")
+    granted = ledger.apply(on, command, CHAIN)
+    assert isinstance(granted, Reserved)
+    assert (hold := granted.reservation) is not None
+    charge(on, 500, "event:usage", request_id="r", pricing=Pricing(source="sdk"))
+    again = {"operation_id": "op", "request_id": "r", "pricing": Pricing(source=source)}
+    charge(on, 400, "event:post", **again)
+    assert (on.accounts[AGENT].spent[0], on.accounts[AGENT].held[0]) == (spent, 0)
+    assert on.holds[hold].state is HoldState.RELEASED
+    assert [row.operation for row in on.rows] == operations
+    assert [row.at_us for row in on.rows] == sorted({row.at_us for row in on.rows})
+    assert on.rows[-1].pricing == NO_PRICING
+    assert on.recent[AGENT, "Bash"].tokens == [400], "what the operation took"
+    # Operation ids may be used again: the same report once more ends no other hold.
+    other = reserve(on, 100, operation="op").reservation
+    assert other is not None
+    assert charge(on, 400, "event:post", **again).outcome is Outcome.DUPLICATE
+    assert on.holds[other].state is HoldState.OPEN
+    assert len({row.dedupe_key for row in on.rows if row.dedupe_key}) == 2
+
+
+def test_a_charge_under_a_reservation_nobody_knows_is_recorded_and_says_so() -> None:
+    on, forgotten = batch(), UUID(int=77)
+    assert charge(on, 700, "k", reservation=forgotten).outcome is Outcome.DONE
+    (row,) = on.rows
+    assert (row.operation, row.spent.tokens, row.hold) == (Operation.CHARGE, 700, forgotten)
+    assert row.detail == {"hold_state": "unknown"}
+    assert charge(on, 700, "k", reservation=forgotten).outcome is Outcome.DUPLICATE
+
+
+def test_a_charge_under_a_hold_of_another_agent_is_refused() -> None:
+    on = batch()
+    hold = reserve(on, 5, chain=Chain(PROJECT)).reservation
+    assert charge(on, 5, "k", reservation=hold).outcome is Outcome.UNKNOWN
+    assert [row.operation for row in on.rows] == [Operation.RESERVE]
+
+
+def test_a_hold_lives_by_the_clock_also_when_that_stepped_back() -> None:
+    """The rows of the accounts run ahead of it by an hour: holds, extensions and marks of early settles do not."""
+    on = batch()
+    on.accounts[AGENT].last_at_us = NOON_US + 3_600 * US_PER_S
+
+    def at(seconds: float) -> Batch:
+        return Batch(
+            calendar=on.calendar,
+            clock_us=NOON_US + round(seconds * US_PER_S),
+            accounts=on.accounts,
+            new_id=on.new_id,
+            subagents_max=1,
+            holds=on.holds.values(),
+        )
+
+    on = at(0)
+    made, extended = reserve(on, 5).reservation, reserve(on, 7).reservation
+    assert made is not None
+    assert extended is not None
+    longer = ledger.apply(on, Extend(PLACE, extended, ttl_s=90), CHAIN)
+    assert isinstance(longer, Closed)
+    assert longer.expires_at_us == NOON_US + 90 * US_PER_S
+    charge(on, 1, "k", operation_id="early")
+    assert [hold.expires_at_us - NOON_US for hold in on.opened] == [60 * US_PER_S, 90 * US_PER_S, 60 * US_PER_S]
+
+    on = at(59.9)
+    assert ledger.apply(on, Expire(PLACE, made), CHAIN).outcome is Outcome.CLOSED
+    assert reserve(on, 1, operation="early").reason == REASON_EARLY
+    on = at(60)
+    assert ledger.apply(on, Expire(PLACE, made), CHAIN).outcome is Outcome.DONE
+    assert ledger.apply(on, Expire(PLACE, extended), CHAIN).outcome is Outcome.CLOSED
+    on = at(90)
+    assert ledger.apply(on, Expire(PLACE, extended), CHAIN).outcome is Outcome.DONE
+    assert on.accounts[AGENT].held == [0, 0]
 
 
 def test_sources_are_ranked() -> None:

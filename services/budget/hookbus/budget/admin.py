@@ -49,10 +49,9 @@ class Administration:
         """Change an account's limits and put it below ``parents`` (nearest first); what was spent stays. True when the
         account is new. An agent that is new, or whose limits are all replaced, has the defaults where none is named."""
         async with self._database.raw() as connection, connection.transaction():
-            made: set[AccountKey] = set()
-            for each in (*reversed(parents), key):
-                first = {each: FIRST_PARENT[each.kind]}
-                made.update(await accounts.create(connection, first, self._default_rules, actor))
+            # All at once, as a first operation makes them: who makes them one by one waits in an order of its own.
+            first = {each: FIRST_PARENT[each.kind] for each in (key, *parents)}
+            made = await accounts.create(connection, first, self._default_rules, actor)
             ids = await accounts.find(connection, [key, *parents])
             at_us, locked = await self._lock(connection, ids.values())
             await _put_below(connection, [ids[each] for each in (key, *parents)], locked)

@@ -14,7 +14,7 @@ from hookbus.budget.accounts import Account, Chain, LimitState
 from hookbus.budget.amounts import Amounts
 from hookbus.budget.commands import Closed, Hold, HoldState, Outcome, Recorded, RequestRecord, Row
 from hookbus.budget.warnings import Warned, crossings
-from hookbus.budget.windows import Calendar
+from hookbus.budget.windows import US_PER_S, Calendar
 
 
 @dataclass(slots=True)
@@ -67,6 +67,15 @@ class Batch:
         """The moment of the next command."""
         self._at_us += 1
         return self._at_us
+
+    def expiry_us(self, ttl_s: int) -> int:
+        """When the time of a hold is over that has ``ttl_s`` from now. By the clock alone, as it is swept: the moments
+        of commands may be hours ahead of a clock that stepped back."""
+        return self.clock_us + ttl_s * US_PER_S
+
+    def is_over(self, hold: Hold) -> bool:
+        """Whether a hold's time is over."""
+        return hold.expires_at_us <= self.clock_us
 
     def rolled(self, chain: Chain, at_us: int) -> list[Account]:
         """The accounts of a chain from the leaf up, their windows open at ``at_us``. Not to be changed."""

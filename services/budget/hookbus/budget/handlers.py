@@ -128,11 +128,12 @@ class OperationHandlers:
         )
 
     async def charge(self, request: DeductRequest) -> Closed:
-        """Record what was spent.
+        """Record what was spent, also under a reservation that is not known, or not any more.
 
         Raises:
-            ProblemError: ``not_found`` for an unknown agent or reservation; ``idempotency_conflict``; ``body_invalid``
-                where neither amounts nor a model's counts are given; ``unavailable``.
+            ProblemError: ``not_found`` for an unknown agent, a reservation of another one or an id that no reservation
+                can have; ``idempotency_conflict``; ``body_invalid`` where neither amounts nor a model's counts are
+                given; ``unavailable``.
         """
         await self._queries.require(AccountKey(ScopeKind.AGENT, request.agent_id))
         counts = TokenCounts(

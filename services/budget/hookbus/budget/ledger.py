@@ -20,7 +20,6 @@ from hookbus.budget.commands import (
     Row,
 )
 from hookbus.budget.reserving import reserve
-from hookbus.budget.windows import US_PER_S
 
 
 def apply(batch: Batch, command: Command, chain: Chain) -> Answer:
@@ -64,7 +63,7 @@ def _extend(batch: Batch, command: Extend, chain: Chain) -> Closed:
         return Closed(Outcome.UNKNOWN)
     if hold.state is not HoldState.OPEN:
         return Closed(Outcome.CLOSED, at_us=at_us)
-    hold.expires_at_us = at_us + command.ttl_s * US_PER_S
+    hold.expires_at_us = batch.expiry_us(command.ttl_s)
     batch.changed[hold.id] = hold
     batch.write(
         Row(
@@ -84,7 +83,7 @@ def _extend(batch: Batch, command: Extend, chain: Chain) -> Closed:
 def _expire(batch: Batch, command: Expire, chain: Chain) -> Closed:
     at_us = batch.tick()
     hold = batch.holds.get(command.reservation)
-    if hold is None or hold.state is not HoldState.OPEN or hold.expires_at_us > at_us:
+    if hold is None or hold.state is not HoldState.OPEN or not batch.is_over(hold):
         return Closed(Outcome.CLOSED, at_us=at_us)
     _give_back(batch, hold, HoldState.EXPIRED, Operation.EXPIRE, agent_name=command.place.agent, at_us=at_us)
     return batch.done(chain, at_us, ZERO)

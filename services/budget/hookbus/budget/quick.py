@@ -103,17 +103,26 @@ class QuickReserves:
         batch = self._batch(reserves, clock_us)
         if batch is None:
             return None
-        answers: list[Answer] = [reserve(batch, each, self._directory.chain(each.place)) for each in reserves]
+        chains = [self._directory.chain(each.place) for each in reserves]
+        answers: list[Answer] = [reserve(batch, each, chain) for each, chain in zip(reserves, chains, strict=True)]
         changed = [account for account in batch.accounts.values() if account.changed]
+        keys = {each.dedupe_key for each in reserves if each.dedupe_key is not None}
         try:
             committed = await repository.reserve(
                 connection,
                 known={account: self._accounts[account].written_by for account in batch.accounts},
                 clock_us=clock_us,
                 behind_max_s=BEHIND_MAX_S,
-                begun={(hold.chain.agent, hold.operation_id) for hold in batch.opened if hold.operation_id is not None},
+                begun={
+                    (chain.agent, each.operation_id)
+                    for each, chain in zip(reserves, chains, strict=True)
+                    if each.hold and each.operation_id is not None
+                },
                 changed=changed,
                 opened=list(zip(batch.rows, batch.opened, strict=True)),
+                # What is refused may be a repeat of what was granted, or of an operation that was settled before: it
+                # is refused for good only where the ledger knows neither.
+                refused=keys.difference(row.dedupe_key or "" for row in batch.rows),
             )
         except asyncpg.UniqueViolationError:
             committed = None

@@ -9,7 +9,6 @@ from hookbus.budget.amounts import ZERO, Amounts
 from hookbus.budget.batch import Batch, Recent
 from hookbus.budget.commands import Hold, HoldState, Operation, Outcome, Reserve, Reserved, Row
 from hookbus.budget.judge import Breach, judge
-from hookbus.budget.windows import US_PER_S
 from hookbus.contracts.budget import NAME_SEPARATOR, Mode
 from hookbus.contracts.decisions import DecisionCode
 
@@ -32,7 +31,7 @@ def reserve(batch: Batch, command: Reserve, chain: Chain) -> Reserved:
         outcome, reason = Outcome.CONFLICT, REASON_CONFLICT
     elif known is not None:
         outcome, reason, reservation = Outcome.DUPLICATE, REASON_DUPLICATE, known.hold
-    elif (early := _early(batch, chain.agent, command, at_us)) is not None:
+    elif (early := _early(batch, chain.agent, command)) is not None:
         batch.close(early, HoldState.SETTLED)
         batch.write(_row(command, chain, at_us, early, held=ZERO, detail={"settled_early": True}))
         reason, reservation = REASON_EARLY, early.id
@@ -62,7 +61,7 @@ def _hold(batch: Batch, command: Reserve, chain: Chain, at_us: int, asked: Amoun
         asked.tokens,
         asked.usd_micros,
         at_us,
-        at_us + command.ttl_s * US_PER_S,
+        batch.expiry_us(command.ttl_s),
         command.operation_id,
         command.tool,
     )
@@ -122,10 +121,10 @@ def _size(
     return Amounts(command.tokens or 0, command.usd_micros or 0), least
 
 
-def _early(batch: Batch, agent: int, command: Reserve, at_us: int) -> Hold | None:
+def _early(batch: Batch, agent: int, command: Reserve) -> Hold | None:
     if not command.hold or command.operation_id is None:
         return None
     for hold in batch.by_operation.get((agent, command.operation_id), ()):
-        if hold.state is HoldState.EARLY and hold.expires_at_us > at_us:
+        if hold.state is HoldState.EARLY and not batch.is_over(hold):
             return hold
     return None

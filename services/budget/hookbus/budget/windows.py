@@ -3,6 +3,7 @@
 Moments are microseconds since the Unix epoch, UTC. The clock that produces them is the database's.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -35,7 +36,8 @@ def to_datetime(moment_us: int) -> datetime:
 
 
 class Calendar:
-    """Window edges in one time zone. Remembers the last window of each kind, for ledgers ask for it again and again."""
+    """Window edges in one time zone: of each kind, every moment lies in one window, and they follow on one another.
+    Remembers the last window of each kind, for ledgers ask for it again and again."""
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
@@ -60,25 +62,43 @@ class Calendar:
         return self.edges_us(window, at_us)[1] if window in self._compute else None
 
     def _hour(self, at_us: int) -> tuple[int, int]:
+        start = at_us - (at_us + self._minutes_us(at_us)) % _US_PER_HOUR
+        end = start + _US_PER_HOUR
+        # A change that moves the minute hands, too, cuts the hour: else it would overlap with the next one.
+        return self._change_us(start, at_us) or start, self._change_us(at_us, end - 1) or end
+
+    def _change_us(self, first_us: int, last_us: int) -> int | None:
+        """From when on, within an hour, the minute hands stand as at ``last_us``; None where they do all the time."""
+        minutes_us = self._minutes_us(last_us)
+        if self._minutes_us(first_us) == minutes_us:
+            return None
+        hour = range(first_us, last_us)
+        return first_us + bisect_left(hour, 1, key=lambda at_us: self._minutes_us(at_us) == minutes_us)
+
+    def _minutes_us(self, at_us: int) -> int:
+        """What the minute hands are ahead of those of UTC."""
         offset = to_datetime(at_us).astimezone(self._zone).utcoffset() or timedelta()
-        start = at_us - (at_us + offset // _MICROSECOND) % _US_PER_HOUR
-        return start, start + _US_PER_HOUR
+        return offset // _MICROSECOND % _US_PER_HOUR
 
     def _day(self, at_us: int) -> tuple[int, int]:
-        midnight = self._midnight(at_us)
-        return self._us(midnight), self._us(midnight + timedelta(days=1))
+        return self._around(at_us, self._midnight(at_us), lambda day, count: day + timedelta(days=count))
 
     def _week(self, at_us: int) -> tuple[int, int]:
         midnight = self._midnight(at_us)
         monday = midnight - timedelta(days=midnight.weekday())
-        return self._us(monday), self._us(monday + timedelta(days=7))
+        return self._around(at_us, monday, lambda first, count: first + timedelta(days=7 * count))
 
     def _month(self, at_us: int) -> tuple[int, int]:
-        first = self._midnight(at_us).replace(day=1)
-        following = (
-            first.replace(year=first.year + 1, month=1) if first.month == 12 else first.replace(month=first.month + 1)
-        )
-        return self._us(first), self._us(following)
+        return self._around(at_us, self._midnight(at_us).replace(day=1), _months_later)
+
+    def _around(self, at_us: int, first: datetime, later: Callable[[datetime, int], datetime]) -> tuple[int, int]:
+        """The window that begins at midnight of ``first``, or one beside it where a change crosses midnight: clocks
+        that are put back show a date again, whose window has ended and begins no second time."""
+        while at_us < self._us(first):
+            first = later(first, -1)
+        while at_us >= (end := self._us(later(first, 1))):
+            first = later(first, 1)
+        return self._us(first), end
 
     def _midnight(self, at_us: int) -> datetime:
         local = to_datetime(at_us).astimezone(self._zone)
@@ -87,3 +107,8 @@ class Calendar:
     def _us(self, wall_clock: datetime) -> int:
         # Of a midnight that a clock change skips or repeats, fold 0 is the first moment of that date.
         return to_us(wall_clock.replace(tzinfo=self._zone, fold=0).astimezone(UTC))
+
+
+def _months_later(first: datetime, count: int) -> datetime:
+    months = first.year * 12 + first.month - 1 + count
+    return first.replace(year=months // 12, month=months % 12 + 1)

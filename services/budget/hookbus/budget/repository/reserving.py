@@ -10,7 +10,10 @@ from hookbus.budget.windows import SLOTS, to_datetime, to_us
 
 # Whoever writes a balance leaves the number of its transaction in the row (xmin), so a row with the number this process
 # remembers is the row it remembers. The verdict comes after the locks; where it is no, no part of the statement writes.
-# A reserve that was settled before it came is found by its operation: whoever marks that changes the agent's balance.
+# A reserve that was settled before it came is found by its operation, and one that was refused but had been granted
+# before by its key: whoever writes either changes a balance that this statement locks. The key of one that opens a hold
+# needs no looking for, its row would be the second. Each key by itself, so that a plan made while the ledger was small
+# goes by the index, too.
 _RESERVE: Final = f"""
     WITH locked AS MATERIALIZED (
         SELECT account_id, xmin::text::bigint AS written_by FROM budget.balances
@@ -22,6 +25,11 @@ _RESERVE: Final = f"""
                 SELECT FROM unnest($5::bigint[], $6::text[]) AS begun (agent_account, operation_id)
                 JOIN budget.holds h ON h.agent_account = begun.agent_account AND h.operation_id = begun.operation_id
                 WHERE h.state = 'early'
+            )
+            AND NOT EXISTS (
+                SELECT FROM unnest($29::text[]) AS refused (key), LATERAL (
+                    SELECT FROM budget.budget_history h WHERE h.dedupe_key = refused.key LIMIT 1
+                ) AS known
             ) AS passed
         FROM (
             SELECT count(known.account_id) AS unchanged, clock_timestamp() AS clock
@@ -76,6 +84,7 @@ async def reserve(
     begun: Collection[tuple[int, str]],
     changed: Sequence[Account],
     opened: Sequence[tuple[Row, Hold]],
+    refused: Collection[str],
 ) -> Committed | None:
     """Write what reserves made of balances; None where it no longer holds, and nothing was written.
 
@@ -84,12 +93,13 @@ async def reserve(
         known: every account they were judged by, with the number of the transaction that last wrote it.
         clock_us: the moment they were judged at, which must not be ahead of the database's clock.
         behind_max_s: how far it may be behind.
-        begun: agent account and operation id of each operation that begins.
+        begun: agent account and operation id of each operation that begins or was refused.
         changed: balances as they are to be written.
         opened: rows of the ledger, each with the hold it opens.
+        refused: dedupe keys of those that open none.
 
     Raises:
-        asyncpg.UniqueViolationError: a dedupe key is in the ledger already.
+        asyncpg.UniqueViolationError: the dedupe key of an opened one is in the ledger already.
     """
     row = await connection.fetchrow(
         _RESERVE,
@@ -121,6 +131,7 @@ async def reserve(
         [to_datetime(hold.expires_at_us) for _, hold in opened],
         [hold.operation_id for _, hold in opened],
         [hold.tool for _, hold in opened],
+        list(refused),
     )
     assert row is not None
     return Committed(to_us(row["clock"]), row["written_by"]) if row["passed"] else None

@@ -29,7 +29,7 @@ from hookbus.platform.bus.rpc_direct import DirectRpcServer
 from hookbus.session import security_events
 from hookbus.session.domain import passwords, people, risk
 from hookbus.session.domain.people import User
-from hookbus.session.people import totp
+from hookbus.session.people import failures, totp
 from hookbus.session.people.logins import Logins, reissued
 from hookbus.session.people.parts import Parts
 from hookbus.session.repository import person_sessions, users
@@ -210,17 +210,25 @@ class Accounts:
         return await self._view(owner.username)
 
     async def totp_remove(self, request: TotpCodeRequest) -> UserView:
-        """Logins ask for no code any more. Takes a valid one."""
+        """Logins ask for no code any more. Takes a valid one; any other counts as a failed login, for whoever holds a
+        stolen session could try them all."""
         parts, now = self._parts, self._parts.now()
         owner = await self._owner(request.sid)
+        digest = people.name_digest(owner.username)
         async with parts.begin() as connection:
+            # Under the lock of the user's row, codes tried at once are counted one after the other.
             user = await _locked(connection, owner.username)
             if user.totp_secret is None:
                 raise ProblemError(ProblemCode.CONFLICT, "one-time codes are not in use")
-            if not await totp.accepted(connection, parts.vault, user, request.code, now):
-                raise ProblemError(ProblemCode.UNAUTHENTICATED, "the one-time code is not valid")
-            await users.save(connection, replace(user, totp_secret=None, totp_pending=None))
-            await security_events.about_person(connection, security_events.TOTP_REMOVED, user.username, now)
+            failures.refuse_locked(await users.attempts(connection, digest), now)
+            right = await totp.accepted(connection, parts.vault, user, request.code, now)
+            if right:
+                await users.save(connection, replace(user, totp_secret=None, totp_pending=None))
+                await security_events.about_person(connection, security_events.TOTP_REMOVED, user.username, now)
+            else:
+                await failures.add(connection, digest, user.username, now, person_session=request.sid)
+        if not right:
+            raise ProblemError(ProblemCode.UNAUTHENTICATED, "the one-time code is not valid")
         return await self._view(owner.username)
 
     async def tell_breach_check_failed(self, error: str) -> None:

@@ -24,7 +24,7 @@ from hookbus.session.domain import people, person_risk, refresh, risk
 from hookbus.session.domain.people import NOBODY, PersonSession, SessionOfUser, User
 from hookbus.session.domain.places import Placed
 from hookbus.session.domain.refresh import Meaning
-from hookbus.session.people import totp
+from hookbus.session.people import failures, totp
 from hookbus.session.people.parts import Parts
 from hookbus.session.people.signing import ACCESS_TOKEN_TTL_S
 from hookbus.session.people.watch import Standing, replace_controls
@@ -86,9 +86,7 @@ class Logins:
             attempts = await users.attempts(connection, digest)
         usable = user is not None and user.disabled_at is None
         right = await parts.hasher.verify(user.password_hash if user and usable else None, password)
-        locked_s = attempts.locked_s(now)
-        if locked_s > 0:
-            raise _locked(locked_s)
+        failures.refuse_locked(attempts, now)
         if user is not None and right and user.totp_secret is not None and code is None and ask_code:
             needed = FieldError(loc="totp", msg="the code of the authenticator application")
             raise ProblemError(ProblemCode.UNAUTHENTICATED, "a one-time code is needed", errors=(needed,))
@@ -100,12 +98,8 @@ class Logins:
             ):
                 await users.forget_attempts(connection, digest)
                 return Proven(user, attempts.failures)
-            after = (await users.lock_attempts(connection, digest, at=now)).failed(now)
-            await users.save_attempts(connection, digest, after)
             known = None if user is None else user.username
-            kind = security_events.LOGIN_LOCKED if after.locked_until else security_events.LOGIN_FAILED
-            address = risk.printable(client.address)
-            await security_events.about_person(connection, kind, known, now, address=address, failures=after.failures)
+            await failures.add(connection, digest, known, now, address=risk.printable(client.address))
         raise ProblemError(ProblemCode.UNAUTHENTICATED, "the username or password is not valid")
 
     async def _open(self, proven: Proven, client: ClientFacts) -> tuple[PersonSession, str, list[str]]:
@@ -294,7 +288,3 @@ def no_session(sid: str) -> ProblemError:
 
 def _no_refresh() -> ProblemError:
     return ProblemError(ProblemCode.UNAUTHENTICATED, "the refresh token is not valid")
-
-
-def _locked(locked_s: float) -> ProblemError:
-    return ProblemError(ProblemCode.RATE_LIMITED, "too many failed logins under this name", retry_after_s=locked_s)

@@ -12,18 +12,16 @@ from hookbus.session.domain.terminals import Output, Terminal
 TerminalName: TypeAlias = tuple[str, str]
 """Agent id and terminal id."""
 
-_OPEN: Final = text("""
+_COLUMNS: Final = "agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated"
+# One statement: a terminal that one finds might be forgotten before another locks it. The update locks it, in the order
+# of names that everybody keeps to.
+_OPEN_AND_LOCK: Final = text(f"""
     INSERT INTO session.terminals (agent_id, id, opened_at)
     SELECT * FROM unnest(CAST(:agents AS text[]), CAST(:ids AS text[]), CAST(:opened AS timestamptz[]))
         AS new (a, i, o) ORDER BY a, i
-    ON CONFLICT (agent_id, id) DO NOTHING
-""")
-_LOCK: Final = text("""
-    SELECT agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated
-    FROM session.terminals
-    WHERE (agent_id, id) IN (SELECT * FROM unnest(CAST(:agents AS text[]), CAST(:ids AS text[])))
-    ORDER BY agent_id, id FOR UPDATE
-""")
+    ON CONFLICT (agent_id, id) DO UPDATE SET opened_at = terminals.opened_at
+    RETURNING {_COLUMNS}
+""")  # noqa: S608 - constant columns
 _SAVE: Final = text("""
     UPDATE session.terminals t SET
         opened_at = new.opened_at, session_id = new.session_id, shell = new.shell, cwd = new.cwd,
@@ -44,30 +42,31 @@ _OUTPUT: Final = text("""
     )
     ON CONFLICT (event_id) DO NOTHING
 """)
-_FIND: Final = text("""
-    SELECT agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated
-    FROM session.terminals WHERE agent_id = :agent_id AND id = :id
-""")
-_OF_SESSION: Final = text("""
-    SELECT agent_id, id, opened_at, session_id, shell, cwd, closed_at, exit_code, output_bytes, truncated
-    FROM session.terminals WHERE session_id = :session_id ORDER BY opened_at DESC, id DESC LIMIT :items_max
-""")
+_FIND: Final = text(f"SELECT {_COLUMNS} FROM session.terminals WHERE agent_id = :agent_id AND id = :id")  # noqa: S608 - constant columns
+_OF_SESSION: Final = text(f"""
+    SELECT {_COLUMNS} FROM session.terminals
+    WHERE session_id = :session_id ORDER BY opened_at DESC, id DESC LIMIT :items_max
+""")  # noqa: S608 - constant columns
 _OUTPUTS: Final = text("""
     SELECT event_id, agent_id, terminal_id, sequence, stream, text, at FROM session.terminal_output
     WHERE agent_id = :agent_id AND terminal_id = :id AND sequence > :after
     ORDER BY sequence, event_id LIMIT :items_max
 """)
-_FORGET: Final = text("""
-    WITH old AS (
+_LOCK_OLD: Final = text("""
+    WITH old AS MATERIALIZED (
         SELECT agent_id, id FROM session.terminals
         WHERE (CAST(:agent_id AS text) IS NULL AND opened_at < :before) OR agent_id = :agent_id
         ORDER BY opened_at LIMIT :items_max
-    ), printed AS (
-        DELETE FROM session.terminal_output o USING old WHERE o.agent_id = old.agent_id AND o.terminal_id = old.id
     )
-    SELECT agent_id, id FROM old
+    SELECT t.agent_id, t.id FROM session.terminals t JOIN old USING (agent_id, id)
+    ORDER BY t.agent_id, t.id FOR UPDATE OF t
 """)
-_FORGET_TERMINALS: Final = text("""
+_FORGET_OUTPUT: Final = text("""
+    DELETE FROM session.terminal_output o
+    USING unnest(CAST(:agents AS text[]), CAST(:ids AS text[])) AS old (agent_id, id)
+    WHERE o.agent_id = old.agent_id AND o.terminal_id = old.id
+""")
+_FORGET: Final = text("""
     DELETE FROM session.terminals t
     USING unnest(CAST(:agents AS text[]), CAST(:ids AS text[])) AS old (agent_id, id)
     WHERE t.agent_id = old.agent_id AND t.id = old.id
@@ -97,11 +96,13 @@ async def outputs(
 
 async def forget(connection: AsyncConnection, *, before: datetime, items_max: int, agent_id: str | None = None) -> int:
     """Forget terminals opened before a moment, or all of one agent, with what they printed; returns how many."""
+    # Once it is locked a terminal prints nothing more, and the next statement sees all it has printed.
     parameters = {"before": before, "items_max": items_max, "agent_id": agent_id}
-    old = (await connection.execute(_FORGET, parameters)).all()
+    old = (await connection.execute(_LOCK_OLD, parameters)).all()
     if old:
         names = {"agents": [row.agent_id for row in old], "ids": [row.id for row in old]}
-        await connection.execute(_FORGET_TERMINALS, names)
+        await connection.execute(_FORGET_OUTPUT, names)
+        await connection.execute(_FORGET, names)
     return len(old)
 
 
@@ -109,9 +110,8 @@ async def open_and_lock(connection: AsyncConnection, terminals: Iterable[Termina
     """The named terminals as stored, created where absent, locked until the transaction ends."""
     new = list(terminals)
     names = {"agents": [t.agent_id for t in new], "ids": [t.id for t in new]}
-    await connection.execute(_OPEN, {**names, "opened": [t.opened_at for t in new]})
-    rows = (await connection.execute(_LOCK, names)).mappings()
-    return {(str(row["agent_id"]), str(row["id"])): _terminal(row) for row in rows}
+    rows = await connection.execute(_OPEN_AND_LOCK, {**names, "opened": [t.opened_at for t in new]})
+    return {(str(row["agent_id"]), str(row["id"])): _terminal(row) for row in rows.mappings()}
 
 
 async def save(connection: AsyncConnection, terminals: Sequence[Terminal], outputs: Sequence[Output]) -> None:

@@ -40,12 +40,11 @@ _ANY_OWN_PASSWORD: Final = text("SELECT EXISTS (SELECT FROM session.users WHERE 
 _ATTEMPTS: Final = text("""
     SELECT failures, failed_at, locked_until FROM session.login_attempts WHERE name_sha256 = :name_sha256
 """)
-_OPEN_ATTEMPTS: Final = text("""
-    INSERT INTO session.login_attempts (name_sha256, failures, failed_at) VALUES (:name_sha256, 0, :at)
-    ON CONFLICT (name_sha256) DO NOTHING
-""")
+# One statement: a row that was found and locked by two might be forgotten in between. The update locks it.
 _LOCK_ATTEMPTS: Final = text("""
-    SELECT failures, failed_at, locked_until FROM session.login_attempts WHERE name_sha256 = :name_sha256 FOR UPDATE
+    INSERT INTO session.login_attempts (name_sha256, failures, failed_at) VALUES (:name_sha256, 0, :at)
+    ON CONFLICT (name_sha256) DO UPDATE SET failures = login_attempts.failures
+    RETURNING failures, failed_at, locked_until
 """)
 _SAVE_ATTEMPTS: Final = text("""
     UPDATE session.login_attempts SET failures = :failures, failed_at = :failed_at, locked_until = :locked_until
@@ -134,8 +133,8 @@ async def attempts(connection: AsyncConnection, name_sha256: str) -> Attempts:
 
 async def lock_attempts(connection: AsyncConnection, name_sha256: str, *, at: datetime) -> Attempts:
     """As :func:`attempts`, with the row made where it is absent and locked."""
-    await connection.execute(_OPEN_ATTEMPTS, {"name_sha256": name_sha256, "at": at})
-    return _attempts((await connection.execute(_LOCK_ATTEMPTS, {"name_sha256": name_sha256})).mappings().one())
+    row = (await connection.execute(_LOCK_ATTEMPTS, {"name_sha256": name_sha256, "at": at})).mappings().one()
+    return _attempts(row)
 
 
 async def save_attempts(connection: AsyncConnection, name_sha256: str, after: Attempts) -> None:
