@@ -169,12 +169,51 @@ ATTACKS = [
         lambda _: 257,
         "tile",
     ),
+    Attack(
+        "a tile's root",
+        sql("UPDATE audit.tiles SET root = decode(repeat('00', 32), 'hex') WHERE number = 1"),
+        lambda _: 256,
+        "root",
+    ),
     Attack("a tile gone", sql("DELETE FROM audit.tiles WHERE number = 1"), lambda _: 256, "missing"),
     Attack(
         "a checkpoint forged",
         sql("UPDATE audit.checkpoints SET note = replace(note, E'\\n', E' \\n')"),
         lambda _: None,
         "forged",
+    ),
+    Attack(
+        "a checkpoint's root",
+        sql("UPDATE audit.checkpoints SET root = decode(repeat('00', 32), 'hex')"),
+        lambda _: None,
+        "root it does not name",
+    ),
+    Attack(
+        "a checkpoint of no size",
+        sql("INSERT INTO audit.checkpoints (size, root, note) SELECT -5, root, note FROM audit.checkpoints LIMIT 1"),
+        lambda _: None,
+        "size -5",
+    ),
+    Attack(
+        "a checkpoint under another size",
+        sql("UPDATE audit.checkpoints SET size = size + 10000"),
+        lambda _: None,
+        "is that of size",
+    ),
+    *(
+        Attack(
+            f"an entry hidden by its search row: {column}",
+            sql(f"UPDATE audit.entry_lookup SET {column} = {value} WHERE index = 5"),
+            lambda _: 5,
+            f"its {column} is not that of the entry",
+        )
+        for column, value in {
+            "agent": "NULL",
+            "session": "decode(repeat('00', 16), 'hex')",
+            "project": "decode(repeat('00', 16), 'hex')",
+            "kind": "'prompt'",
+            "outcome": "'allow'",
+        }.items()
     ),
     Attack("a search row gone", sql("DELETE FROM audit.entry_lookup WHERE index = 5"), lambda _: 5, "search row"),
     Attack(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,9 @@ class Fetched:
         if name not in self.parts:
             raise FaultError(None, f"{name} is missing")
         return self.parts[name]
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        yield from self.read(name).splitlines()
 
     @classmethod
     async def of(cls, stack: AuditStack) -> "Fetched":

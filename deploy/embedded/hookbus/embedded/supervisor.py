@@ -84,9 +84,12 @@ class Supervisor:
     """Keeps units running. Use it from one event loop in the main thread: children end with that thread."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
+        """``on_change`` writes down what runs. Where it raises OSError it is called again at the next change."""
         self.stages: list[Sequence[Unit]] = []
         """Started so far, in order."""
         self._on_change = on_change
+        self._untold = False
+        """Whether the last change is not written down."""
         self._keepers: list[asyncio.Task[None]] = []
 
     @property
@@ -109,7 +112,7 @@ class Supervisor:
             self._keepers.append(asyncio.create_task(self._keep(unit), name=f"keep-{unit.name}"))
             if unit.is_alive is not None:
                 self._keepers.append(asyncio.create_task(_end_hung(unit, unit.is_alive), name=f"check-{unit.name}"))
-        self._on_change()
+        self._tell()
 
     async def stop(self) -> None:
         """Stop the units, last stage first; within a stage at once. No unit is started again."""
@@ -121,7 +124,7 @@ class Supervisor:
             log.info("stopping %s", ", ".join(unit.name for unit in stage))
             await asyncio.gather(*(asyncio.to_thread(unit.process.stop) for unit in stage))
         self.stages.clear()
-        self._on_change()
+        self._tell()
 
     async def _start_one(self, unit: Unit) -> None:
         backoff = Backoff()
@@ -141,13 +144,15 @@ class Supervisor:
 
     async def _keep(self, unit: Unit) -> None:
         backoff = Backoff()
-        log_checked_at = time.monotonic()
+        log_checked_at, log_bounded = time.monotonic(), True
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             if unit.process.is_running:
                 if time.monotonic() - log_checked_at >= LOG_CHECK_INTERVAL_S:
                     log_checked_at = time.monotonic()
-                    unit.process.bound_log()
+                    log_bounded = _bound_log(unit, was_bounded=log_bounded)
+                    if self._untold:
+                        self._tell()
                 continue
             uptime_s = time.time() - (unit.process.started_at or time.time())
             pause_s = backoff.next_s(uptime_s)
@@ -158,7 +163,7 @@ class Supervisor:
                 uptime_s,
                 pause_s,
             )
-            self._on_change()
+            self._tell()
             await asyncio.sleep(pause_s)
             unit.restarts += 1
             try:
@@ -170,7 +175,29 @@ class Supervisor:
         if unit.before_start is not None:
             unit.before_start()
         unit.process.start()
-        self._on_change()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Have the change written down, if that can be done: a full disk must not keep a process from its restart."""
+        try:
+            self._on_change()
+        except OSError as error:
+            if not self._untold:
+                log.error("what runs cannot be written down: %s", error)  # noqa: TRY400 - the words say it all
+            self._untold = True
+        else:
+            self._untold = False
+
+
+def _bound_log(unit: Unit, *, was_bounded: bool) -> bool:
+    """Roll the unit's log over where it is too large; whether it is bounded now. A failure is logged once in a row."""
+    try:
+        unit.process.bound_log()
+    except OSError as error:
+        if was_bounded:
+            log.error("the log of %s cannot be bounded: %s", unit.name, error)  # noqa: TRY400 - the words say it all
+        return False
+    return True
 
 
 async def _end_hung(unit: Unit, is_alive: Callable[[], bool]) -> None:

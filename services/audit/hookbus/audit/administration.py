@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from hookbus.audit.inspection import TYPE_ERASED
-from hookbus.audit.keys import subject_of
+from hookbus.audit.keys import KeyUnusableError, subject_of
 from hookbus.audit.opened import OpenLog, own_entry, record_handovers
 from hookbus.audit.passphrases import KekKind
 from hookbus.audit.record import RecordInvalidError, Stream, open_record
@@ -15,6 +15,9 @@ from hookbus.audit.repository import keys as key_store
 from hookbus.audit.repository import reading
 from hookbus.audit.repository.leading import Connection
 from hookbus.audit.sequencer import Reign
+from hookbus.audit.signing.client import SignerAwayError
+from hookbus.audit.signing.files import KeyFileError
+from hookbus.audit.signing.signer import SigningRefusedError
 from hookbus.platform.database.engine import Database
 
 FORGET_ROWS_MAX: Final = 5_000
@@ -99,22 +102,47 @@ async def rotate_wrapping(opened: OpenLog, *, actor: str, to: KekKind | None) ->
     """Wrap every data key under a new key-encryption key, of the kind in use or of the kind ``to``; how many there are.
 
     Raises:
+        ProblemError: ``unavailable``: this process does not lead; nothing is changed.
         KeyUnusableError, KeyFileError: the new one cannot be used; nothing is changed.
     """
-    fresh = await opened.keyring.next_kek(to)
 
-    async def work(reign: Reign) -> int:
-        count = await opened.keyring.rotate(fresh)
+    async def work(reign: Reign) -> int | KeyUnusableError | KeyFileError:
+        try:
+            fresh = await opened.keyring.next_kek(to)
+        except (KeyUnusableError, KeyFileError) as error:
+            return error  # raised here, it would end the reign
+        try:
+            count = await opened.keyring.rotate(fresh)
+        except KeyUnusableError as error:
+            return error
         await opened.sequencer.commit(reign, [own_entry("wrapping_rotated", {"keys": count, "actor": actor})])
         return count
 
-    return await opened.sequencer.between_batches(work)
+    count = await opened.sequencer.between_batches(work)
+    if isinstance(count, Exception):
+        raise count
+    return count
 
 
 async def rotate_signing(opened: OpenLog, database: Database, *, actor: str) -> str:
-    """Hand over to a new signing key at the newest checkpoint; the note of the handover, which is also an entry."""
+    """Hand over to a new signing key at the newest checkpoint; the note of the handover, which is also an entry.
+
+    Raises:
+        ProblemError: ``unavailable``: this process does not lead. The processes of a log share the signer's key, and a
+            handover that nobody records would leave every checkpoint after it unexplained.
+        SigningRefusedError, SignerAwayError: the signer does not do it.
+    """
     await opened.publisher.publish()
-    note = await opened.signer.rotate()
+
+    async def work(_reign: Reign) -> str | SigningRefusedError | SignerAwayError:
+        try:
+            return await opened.signer.rotate()
+        except (SigningRefusedError, SignerAwayError) as error:
+            return error  # raised here, it would end the reign
+
+    note = await opened.sequencer.between_batches(work)
+    if isinstance(note, Exception):
+        raise note
     await record_handovers(opened, database, actor)
     await opened.publisher.publish()
     return note

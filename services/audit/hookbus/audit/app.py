@@ -40,9 +40,7 @@ def build(settings: AuditSettings) -> Service:
     events = EventHandlers(log)
     loops = (
         # The sequencer takes batches in the order in which they come, and joins those that wait into one commit.
-        batch_loop(
-            broker, AUDIT_HOOKS, events.hooks, may_pass=may_pass, batches_under_way_max=BATCHES_UNDER_WAY_MAX
-        ),
+        batch_loop(broker, AUDIT_HOOKS, events.hooks, may_pass=may_pass, batches_under_way_max=BATCHES_UNDER_WAY_MAX),
         batch_loop(broker, AUDIT_SECURITY, events.security, may_pass=may_pass),
     )
     metrics.watch(log)

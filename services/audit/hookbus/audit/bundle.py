@@ -1,9 +1,8 @@
 """An exported log as one zip file, checked offline with nothing but a pinned key; on every core where it is long."""
 
+import heapq
 import multiprocessing
 import os
-import threading
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,18 +13,19 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from hookbus.audit.cosigned import Cosigned
 from hookbus.audit.export import Export, Published, leaves_of, opened
 from hookbus.audit.forks import find_fork
 from hookbus.audit.inspection import FaultError, Inspected, Keys, OpenedKey, inspect_records
 from hookbus.audit.keys import DataKey
-from hookbus.audit.note import NoteInvalidError, SignedNote, VerifierKey
-from hookbus.audit.tiles import TILE_WIDTH
+from hookbus.audit.note import Checkpoint, VerifierKey
+from hookbus.audit.tiles import TILE_WIDTH, StoredTiles
+from hookbus.audit.trust import Trust
 from hookbus.audit.verify import LogVerifier
+from hookbus.audit.zipped import ZippedParts
 
 STRETCH_ENTRIES: Final = 16 * TILE_WIDTH
 """Entries inspected at once."""
-PART_BYTES_MAX: Final = 64 * 1024 * 1024
-"""No part of a bundle is larger: a doctored zip cannot fill the memory."""
 PARALLEL_ENTRIES_MIN: Final = 300_000
 """From here on it pays to start processes (docs/performance.md)."""
 STRETCHES_AHEAD_PER_WORKER: Final = 2
@@ -41,7 +41,7 @@ class Bundle(Export):
     def __init__(self, path: Path) -> None:
         """Raises FaultError where the file is no bundle."""
         self.path = path
-        self._zip = _Zip(path)
+        self._zip = ZippedParts(path)
         super().__init__(self._zip)
 
     def close(self) -> None:
@@ -51,31 +51,6 @@ class Bundle(Export):
     def holds(self, name: str) -> bool:
         """Whether the file has a part of this name."""
         return self._zip.holds(name)
-
-
-class _Zip:
-    def __init__(self, path: Path) -> None:
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise FaultError(None, f"{path} is not an exported log") from error
-        # One file position, and the check reads tiles while another thread may read records.
-        self._lock = threading.Lock()
-
-    def close(self) -> None:
-        self._zip.close()
-
-    def holds(self, name: str) -> bool:
-        return name in self._zip.NameToInfo
-
-    def read(self, name: str) -> bytes:
-        try:
-            with self._lock:
-                if self._zip.getinfo(name).file_size > PART_BYTES_MAX:
-                    raise FaultError(None, f"{name} is larger than any part of a log")
-                return self._zip.read(name)
-        except (KeyError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-            raise FaultError(None, f"{name} is missing or damaged") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,47 +127,73 @@ class _Check:
         self._progress = progress
         self._size = self._done = self._cut = 0
         self._root = b""
-        self._notes: list[Published] = []
-        self._cosigned: dict[str, int] = {}
+        self._trust: Trust | None = None
+        self._beside: list[Published] = []
+        """Notes that are not among those the export keeps line by line: the newest, and what the caller remembers."""
+        self._checkpoints = 0
+        self._cosigned = Cosigned(against.witnesses)
 
     def run(self) -> Checked:
         fault: FaultError | None = None
+        fork: str | None = None
         try:
             self._walk()
         except FaultError as found:
             fault = found
         except ValueError as error:
             fault = FaultError(None, f"the export is malformed: {error}")
-        fork = None if fault is None else find_fork(self._export, self._against.pinned, self._notes, self._size)
-        return Checked(self._size, self._root, len(self._notes), self._done, fault, fork, self._cosigned)
+        if fault is not None:
+            fork = find_fork(self._export, self._against.pinned, self._every_note(), self._size)
+        return Checked(self._size, self._root, self._checkpoints, self._done, fault, fork, self._cosigned.sizes)
 
     def _walk(self) -> None:
         export, pinned = self._export, self._against.pinned
-        trust = export.trust(pinned)
-        published = export.checkpoints(trust)
-        newest = published[-1].checkpoint
-        self._size, self._root = newest.size, newest.root
-        self._notes = [
-            *published,
-            *(opened(note, trust, "a remembered checkpoint is not of this log") for note in self._against.remembered),
-        ]
-        self._cosigned = {key.name: _cosigned_to(key, self._notes) for key in self._against.witnesses}
+        trust = self._trust = export.trust(pinned)
+        newest = export.newest(trust)
+        self._size, self._root = newest.size, newest.checkpoint.root
+        words = "a remembered checkpoint is not of this log"
+        self._beside = [newest, *(opened(note, trust, words) for note in self._against.remembered)]
         log_id = bytes.fromhex(pinned.name.rpartition("/")[2])
         pruned = export.pruned(trust, self._size)
-        known = [*(item.checkpoint for item in self._notes), *trust.handed_over]
+        known = [*(self._seen(item) for item in self._beside), *trust.handed_over]
         if pruned is not None:
             known.append(pruned.checkpoint)
             self._cut = pruned.cut
         verifier = LogVerifier(log_id, known, decrypt=self._keys is not None)
+        kept = _Kept(export.checkpoints(trust))
         for first, end, inspected in self._stretches(log_id):
-            tiles = export.tiles(first, end, self._size)
+            verifier.expect(self._seen(item) for item in kept.up_to(end))
+            tiles = StoredTiles(export.tiles(first, end, self._size))
             if inspected is None:
-                verifier.feed_leaves(leaves_of(tiles, first, end), tiles)
+                verifier.feed_leaves(leaves_of(tiles.hashes, first, end), tiles)
             else:
                 verifier.absorb(inspected, tiles)
             self._done = end
             self._progress(end, self._size)
+        # For an empty log, whose one size no stretch ends at, and for what promises more than there is.
+        verifier.expect(self._seen(item) for item in kept.up_to(self._size))
+        verifier.expect(self._seen(item) for item in kept.next())
         verifier.finish(size=self._size, tiles_stored=None)
+        self._cosigned.require_all()
+
+    def _seen(self, published: Published) -> Checkpoint:
+        """Counted, and looked at for cosignatures."""
+        self._checkpoints += 1
+        self._cosigned.read(published)
+        return published.checkpoint
+
+    def _every_note(self) -> Iterator[Published]:
+        """Every note by size, as far as they are in order, read anew: they are not held in memory."""
+        if self._trust is None:
+            return
+        try:
+            yield from heapq.merge(
+                self._export.checkpoints(self._trust),
+                sorted(self._beside, key=lambda item: item.size),
+                key=lambda item: item.size,
+            )
+        except FaultError:
+            return
 
     def _stretches(self, log_id: bytes) -> Iterator[tuple[int, int, Inspected | None]]:
         """Each stretch in order, inspected in other processes where there are many; None where records are not read."""
@@ -269,19 +270,20 @@ def _elsewhere(
             yield first, end, future.result()
 
 
-def _cosigned_to(witness: VerifierKey, notes: Sequence[Published]) -> int:
-    """The size of the newest checkpoint a witness has cosigned; raises FaultError for none, or one that is forged."""
-    newest: int | None = None
-    for published in notes:
-        signed = SignedNote.parse(published.note)
-        if not any((line.name, line.key_id) == (witness.name, witness.key_id) for line in signed.signatures):
-            continue
-        try:
-            signed.verified_by([witness])
-        except NoteInvalidError as error:
-            size = published.checkpoint.size
-            raise FaultError(None, f"a cosignature of the checkpoint of size {size} is forged: {error}") from error
-        newest = max(newest or 0, published.checkpoint.size)
-    if newest is None:
-        raise FaultError(None, f"no checkpoint is cosigned by the witness {witness.name}")
-    return newest
+class _Kept:
+    """The checkpoints of an export, taken by size."""
+
+    def __init__(self, published: Iterator[Published]) -> None:
+        self._published = published
+        self._ahead = next(published, None)
+
+    def up_to(self, size: int) -> Iterator[Published]:
+        """Those of a size up to ``size`` that were not taken yet."""
+        while self._ahead is not None and self._ahead.size <= size:
+            yield from self.next()
+
+    def next(self) -> Iterator[Published]:
+        """The one after those taken, where there is one."""
+        if self._ahead is not None:
+            taken, self._ahead = self._ahead, next(self._published, None)
+            yield taken

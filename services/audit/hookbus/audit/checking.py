@@ -4,27 +4,25 @@ import asyncio
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
+from hookbus.audit.checkpoints import StoredCheckpoints
 from hookbus.audit.inspection import FaultError
 from hookbus.audit.keyring import Keyring
-from hookbus.audit.keys import KeyUnusableError
-from hookbus.audit.note import Checkpoint, NoteInvalidError
+from hookbus.audit.note import Checkpoint
 from hookbus.audit.pruned import absorb_pruned, read_record
 from hookbus.audit.repository import appending, leading, reading
-from hookbus.audit.repository import keys as key_store
-from hookbus.audit.stretches import Order, RawKeys, Stretch, inspect, start, work
-from hookbus.audit.tiles import TILE_WIDTH, TileAddress
+from hookbus.audit.snapshot import require_usable, snapshot
+from hookbus.audit.stretches import Opening, Order, Stretch, inspect, start, work
+from hookbus.audit.tiles import TILE_WIDTH, StoredTiles, TileAddress, TileHashes
 from hookbus.audit.trust import Trust
-from hookbus.audit.verify import LogVerifier, TileHashes
+from hookbus.audit.verify import LogVerifier
 
 STRETCH_ENTRIES: Final = 32 * TILE_WIDTH
 """Entries inspected at once."""
-CHECKPOINTS_AT_ONCE: Final = 1_000
 PARALLEL_ENTRIES_MIN: Final = 120_000
 """From here on it pays to start processes, which take most of a second to begin (docs/performance.md)."""
 STRETCHES_AHEAD_PER_WORKER: Final = 2
@@ -80,23 +78,28 @@ async def check_log(
         means: keys to decrypt with, and processes to work with.
         progress: told after each chunk.
     """
-    async with _snapshot(connection, means.keyring) as (state, keys):
+    async with snapshot(connection, means.keyring) as (state, keys):
         if state is None:
             return Finding(0, b"", 0, FaultError(None, "the log has no state: it was removed or never created"))
         verifier: LogVerifier | None = None
         try:
             _require_same_log(state, trust.origin)
-            usable = _require_usable(keys)
-            stored = await _stored_checkpoints(connection, trust)
+            usable = require_usable(keys)
             pruned = await read_record(connection, trust)
-            known = [*stored, *trust.handed_over, *remembered, *([] if pruned is None else [pruned.checkpoint])]
+            known = [*trust.handed_over, *remembered, *([] if pruned is None else [pruned.checkpoint])]
             verifier = LogVerifier(state.log_id, known, decrypt=means.keyring is not None)
+            stored = StoredCheckpoints(connection, trust)
             if pruned is not None:
-                await absorb_pruned(connection, verifier, pruned, STRETCH_ENTRIES)
+                await absorb_pruned(connection, verifier, pruned, STRETCH_ENTRIES, stored)
             if means.hashes_only:
-                await _walk_hashes(connection, verifier, state.frontier.size, progress)
+                await _walk_hashes(connection, verifier, stored, state.frontier.size, progress)
             else:
-                await _walk(connection, verifier, _Workers(connection, means, state, usable), progress)
+                opening: Opening | None = None
+                if means.keyring is not None and usable is not None:
+                    opening = Opening(usable, means.keyring.search_key, 0 if pruned is None else pruned.cut)
+                await _walk(connection, verifier, stored, _Workers(connection, means, state, opening), progress)
+            await stored.expect_to(verifier, state.frontier.size)
+            await stored.expect_next(verifier)
             verifier.finish(size=state.frontier.size, tiles_stored=await reading.count_tiles(connection))
             _require_root(state, verifier.root)
         except FaultError as fault:
@@ -105,46 +108,9 @@ async def check_log(
         return Finding(verifier.size, verifier.root, verifier.size, None)
 
 
-@asynccontextmanager
-async def _snapshot(
-    connection: leading.Connection, keyring: Keyring | None
-) -> AsyncGenerator[tuple[leading.LogState | None, RawKeys | KeyUnusableError | None]]:
-    """One state of the database, and every data key that belonged to it. Without ``keyring`` no keys.
-
-    A key that is erased, or wrapped anew, the moment after is at hand all the same: no erasure comes between the
-    database's state and the reading of the keys.
-    """
-    held = keyring is not None
-    if held:
-        await key_store.lock_erasures(connection, alone=False)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            # Before the snapshot: a partition dropped after it would be missing without a record in it.
-            await reading.hold_partitions(connection)
-            state = await leading.read_state(connection)
-            keys: RawKeys | KeyUnusableError | None = None
-            if keyring is not None:
-                try:
-                    keys = await keyring.all_keys()
-                except KeyUnusableError as error:
-                    keys = error
-                await key_store.unlock_erasures(connection, alone=False)
-                held = False
-            yield state, keys
-    finally:
-        if held:
-            await key_store.unlock_erasures(connection, alone=False)
-
-
 def _require_same_log(state: leading.LogState, origin: str) -> None:
     if state.origin != origin or not origin.endswith(state.log_id.hex()):
         raise FaultError(None, "the database holds another log than the one its key signs")
-
-
-def _require_usable(keys: RawKeys | KeyUnusableError | None) -> RawKeys | None:
-    if isinstance(keys, KeyUnusableError):
-        raise FaultError(None, str(keys))
-    return keys
 
 
 def _require_root(state: leading.LogState, root: bytes) -> None:
@@ -152,16 +118,19 @@ def _require_root(state: leading.LogState, root: bytes) -> None:
         raise FaultError(None, "the stored frontier is not that of the entries")
 
 
-async def _walk_hashes(connection: leading.Connection, verifier: LogVerifier, size: int, progress: Progress) -> None:
+async def _walk_hashes(
+    connection: leading.Connection, verifier: LogVerifier, stored: StoredCheckpoints, size: int, progress: Progress
+) -> None:
     """Rebuild the tree from the stored hashes of its leaves."""
     for first in range(verifier.size, size, STRETCH_ENTRIES):
         end = min(size, first + STRETCH_ENTRIES)
         tiles = await reading.full_tiles(connection, first, end)
         whole = end // TILE_WIDTH
-        joined = [_full_tile(tiles, number) for number in range(first // TILE_WIDTH, whole)]
+        joined = [_full_tile(tiles.hashes, number) for number in range(first // TILE_WIDTH, whole)]
         if end % TILE_WIDTH:
             joined.append(await appending.tile_hashes(connection, TileAddress(0, whole, end % TILE_WIDTH)))
         leaves = b"".join(joined)
+        await stored.expect_to(verifier, end)
         await asyncio.to_thread(verifier.feed_leaves, leaves, tiles)
         progress(end, size)
 
@@ -173,7 +142,13 @@ def _full_tile(tiles: TileHashes, number: int) -> bytes:
     return stored
 
 
-async def _walk(connection: leading.Connection, verifier: LogVerifier, team: "_Workers", progress: Progress) -> None:
+async def _walk(
+    connection: leading.Connection,
+    verifier: LogVerifier,
+    stored: StoredCheckpoints,
+    team: "_Workers",
+    progress: Progress,
+) -> None:
     """Inspect stretch after stretch, in other processes where there are many, and absorb them in order."""
     size = team.size
     outside = await reading.first_outside(connection, size)
@@ -184,11 +159,11 @@ async def _walk(connection: leading.Connection, verifier: LogVerifier, team: "_W
         for first in range(verifier.size, size, STRETCH_ENTRIES):
             end = min(size, first + STRETCH_ENTRIES)
             tiles = await reading.full_tiles(connection, first, end)
-            waiting.append(_Pending(workers.begin(first, end), tiles))
+            waiting.append(_Pending(workers.begin(first, end), tiles, end))
             if len(waiting) > workers.ahead_max:
-                await _absorb(verifier, waiting.popleft(), size, progress)
+                await _absorb(verifier, stored, waiting.popleft(), size, progress)
         while waiting:
-            await _absorb(verifier, waiting.popleft(), size, progress)
+            await _absorb(verifier, stored, waiting.popleft(), size, progress)
     if outside is not None:
         raise FaultError(outside, f"an entry was added: the log says it has {size} entries")
     surplus = await reading.lookup_outside(connection, size)
@@ -201,14 +176,18 @@ class _Pending:
     """A stretch under way, and the stored tiles to compare it with."""
 
     stretch: Awaitable[Stretch]
-    tiles: TileHashes
+    tiles: StoredTiles
+    end: int
 
 
-async def _absorb(verifier: LogVerifier, pending: _Pending, size: int, progress: Progress) -> None:
+async def _absorb(
+    verifier: LogVerifier, stored: StoredCheckpoints, pending: _Pending, size: int, progress: Progress
+) -> None:
     stretch = await pending.stretch
+    await stored.expect_to(verifier, pending.end)
     await asyncio.to_thread(verifier.absorb, stretch.inspected, pending.tiles)
-    if stretch.lookup_fault is not None:
-        raise FaultError(stretch.lookup_fault, "the entry's search row is missing, added or changed")
+    if stretch.search_fault is not None:
+        raise FaultError(*stretch.search_fault)
     progress(verifier.size, size)
 
 
@@ -216,12 +195,12 @@ class _Workers:
     """Processes that share this transaction's snapshot; for a short log, or without an address, this process."""
 
     def __init__(
-        self, connection: leading.Connection, means: Means, state: leading.LogState, keys: RawKeys | None
+        self, connection: leading.Connection, means: Means, state: leading.LogState, opening: Opening | None
     ) -> None:
         self._connection = connection
         self._url = means.database_url
         self._state = state
-        self._keys = keys
+        self._opening = opening
         self._pool: ProcessPoolExecutor | None = None
         self.ahead_max = 0
 
@@ -235,13 +214,13 @@ class _Workers:
             return self
         # The snapshot lives as long as this transaction, which is idle while the workers read.
         await self._connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        snapshot = await self._connection.fetchval("SELECT pg_export_snapshot()")
+        exported = await self._connection.fetchval("SELECT pg_export_snapshot()")
         workers = os.cpu_count() or 1
         self._pool = ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=start,
-            initargs=(Order(self._url, snapshot, self._state.log_id, self._keys),),
+            initargs=(Order(self._url, exported, self._state.log_id, self._opening),),
         )
         self.ahead_max = STRETCHES_AHEAD_PER_WORKER * workers
         return self
@@ -253,27 +232,5 @@ class _Workers:
     def begin(self, first: int, end: int) -> Awaitable[Stretch]:
         """Begin with a stretch."""
         if self._pool is None:
-            return inspect(self._connection, self._state.log_id, self._keys, first, end)
+            return inspect(self._connection, self._state.log_id, self._opening, first, end)
         return asyncio.get_running_loop().run_in_executor(self._pool, work, first, end)
-
-
-async def _stored_checkpoints(connection: leading.Connection, trust: Trust) -> list[Checkpoint]:
-    found: list[Checkpoint] = []
-    after = -1
-    while rows := await reading.read_checkpoints(connection, after, CHECKPOINTS_AT_ONCE):
-        found += await asyncio.to_thread(_opened, rows, trust)
-        after = rows[-1].size
-    return found
-
-
-def _opened(rows: Sequence[reading.StoredCheckpoint], trust: Trust) -> list[Checkpoint]:
-    found: list[Checkpoint] = []
-    for stored in rows:
-        try:
-            checkpoint = trust.open(stored.note).checkpoint
-        except NoteInvalidError as error:
-            raise FaultError(None, f"the stored checkpoint of size {stored.size} is forged: {error}") from error
-        if checkpoint.size != stored.size:
-            raise FaultError(None, f"the stored checkpoint of size {stored.size} is that of size {checkpoint.size}")
-        found.append(checkpoint)
-    return found

@@ -79,27 +79,41 @@ class LookupRow:
 
 def from_event(stream: Stream, event: Event, body: bytes) -> Incoming:
     """An event of the bus as the log takes it."""
-    kind = kind_word(event)
-    if kind == KIND_READ:
-        # Encrypted with what was read, but not found among it: looking at an agent must not add to what it did.
-        terms = SearchTerms(kind, None, LOG_AGENT, None, None)
-    else:
-        terms = SearchTerms(kind, _outcome(event), event.subject, event.session, event.project)
+    terms = search_terms(
+        event.type,
+        agent=event.subject,
+        session=event.session,
+        project=event.project,
+        decision=event.decision,
+        status=event.data.get("status"),
+    )
     return Incoming(stream, event.id, event.subject, body, terms)
 
 
-def kind_word(event: Event) -> str:
-    """The word an entry's kind is searched by: the hook kind, ``security.<code>`` or ``audit.<code>``."""
-    if event.kind is not None:
-        return event.kind.value
-    return event.type.removeprefix("dev.hookbus.").removesuffix(".v1")
+def search_terms(
+    event_type: str,
+    *,
+    agent: str,
+    session: str | None,
+    project: str | None,
+    decision: str | None,
+    status: object,
+) -> SearchTerms:
+    """What an event of these attributes is found by. ``status`` is what its data names so.
+
+    The kind is the hook kind, ``security.<code>`` or ``audit.<code>``.
+    """
+    kind = event_type.removeprefix("dev.hookbus.").removesuffix(".v1")
+    if kind == KIND_READ:
+        # Encrypted with what was read, but not found among it: looking at an agent must not add to what it did.
+        return SearchTerms(kind, None, LOG_AGENT, None, None)
+    return SearchTerms(kind, _outcome(kind, decision, status), agent, session, project)
 
 
-def _outcome(event: Event) -> str | None:
+def _outcome(kind: str, decision: str | None, status: object) -> str | None:
     """The decision on a pre-task, the status a post-task reports."""
-    word = event.decision
-    if word is None and event.kind is Kind.POST_TASK:
-        status = event.data.get("status")
+    word = decision
+    if word is None and kind == Kind.POST_TASK:
         word = status if isinstance(status, str) else None
     # PostgreSQL's text holds no NUL; one such event must not fail its whole batch.
     return None if word is None else word.replace("\x00", "")[:OUTCOME_CHARS_MAX]

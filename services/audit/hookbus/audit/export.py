@@ -1,6 +1,7 @@
 """The layout of a log that was taken away, and how its parts are read, whether from a file or through an API.
 
-``checkpoint`` (the newest note), ``checkpoints.jsonl`` (every note, one JSON string a line), ``handovers.json``,
+``checkpoint`` (the newest note), ``checkpoints.jsonl`` (every note, one JSON string a line, by size: as long as it is,
+for it is written and read line by line), ``handovers.json``,
 ``log.vkey`` (the first public key: for convenience; a checker pins its own), ``tile/<level>/...`` and
 ``tile/entries/...`` for the size of the checkpoint, ``detached/<index>`` for entries too large for a bundle,
 ``prune.json`` where the log begins later than at its first entry (the signed record, and the entry that holds it), and
@@ -17,10 +18,9 @@ from hookbus.audit.inspection import FaultError, Record
 from hookbus.audit.note import Checkpoint, NoteInvalidError, VerifierKey
 from hookbus.audit.prune_record import PruneRecord, prune_event_id
 from hookbus.audit.record import Algorithm, RecordInvalidError, Stream, event_hash, parse_header
-from hookbus.audit.tiles import TILE_HEIGHT, TILE_WIDTH, TileAddress, split_hashes
+from hookbus.audit.tiles import TILE_HEIGHT, TILE_WIDTH, TileAddress, TileHashes, split_hashes
 from hookbus.audit.tree import HASH_BYTES, leaf_hash
 from hookbus.audit.trust import Trust
-from hookbus.audit.verify import TileHashes
 
 CHECKPOINT: Final = "checkpoint"
 CHECKPOINTS: Final = "checkpoints.jsonl"
@@ -62,12 +62,21 @@ class Published:
     checkpoint: Checkpoint
     note: str
 
+    @property
+    def size(self) -> int:
+        """That of its tree."""
+        return self.checkpoint.size
+
 
 class Parts(Protocol):
     """Where the parts of an export come from."""
 
     def read(self, name: str) -> bytes:
         """One part by its name; raises FaultError where it is absent or damaged."""
+        ...
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """A part of any length line by line; raises FaultError where it is absent or damaged."""
         ...
 
 
@@ -95,14 +104,31 @@ class Export:
         except (NoteInvalidError, ValueError) as error:
             raise FaultError(None, f"the key handovers: {error}") from error
 
-    def checkpoints(self, trust: Trust) -> list[Published]:
-        """Every checkpoint, signatures checked, the newest last."""
+    def newest(self, trust: Trust) -> Published:
+        """The checkpoint the export was made at, signature checked."""
         try:
-            notes = [str(json.loads(line)) for line in self.read(CHECKPOINTS).splitlines()]
-            notes.append(self.read(CHECKPOINT).decode())
+            note = self.read(CHECKPOINT).decode()
         except ValueError as error:
-            raise FaultError(None, f"the checkpoints are malformed: {error}") from error
-        return sorted((opened(note, trust, "a checkpoint is forged") for note in notes), key=_size)
+            raise FaultError(None, f"the checkpoint is malformed: {error}") from error
+        return opened(note, trust, "a checkpoint is forged")
+
+    def checkpoints(self, trust: Trust) -> Iterator[Published]:
+        """Every checkpoint that was kept, signatures checked, one by one: there may be one for each second of years.
+
+        Raises:
+            FaultError: at one that is malformed, forged, or smaller than the one before it.
+        """
+        size = 0
+        for line in self._parts.lines(CHECKPOINTS):
+            try:
+                note = str(json.loads(line))
+            except ValueError as error:
+                raise FaultError(None, f"the checkpoints are malformed: {error}") from error
+            published = opened(note, trust, "a checkpoint is forged")
+            if published.checkpoint.size < size:
+                raise FaultError(None, "the checkpoints are not in the order of their sizes")
+            size = published.checkpoint.size
+            yield published
 
     def pruned(self, trust: Trust, size: int) -> PruneRecord | None:
         """The record that says which entries may be absent; None where there is none.
@@ -195,10 +221,6 @@ def opened(note: str, trust: Trust, words: str) -> Published:
         return Published(trust.open(note).checkpoint, note)
     except NoteInvalidError as error:
         raise FaultError(None, f"{words}: {error}") from error
-
-
-def _size(published: Published) -> int:
-    return published.checkpoint.size
 
 
 def _place(record: bytes) -> int | None:

@@ -5,8 +5,9 @@ for themselves. For two sizes the proof shows, by an RFC 9162 consistency proof,
 earlier size: another one than the earlier note says.
 """
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -14,7 +15,7 @@ from hookbus.audit.export import Export, Published
 from hookbus.audit.inspection import FaultError
 from hookbus.audit.note import Checkpoint, NoteInvalidError, VerifierKey
 from hookbus.audit.tiles import TILE_WIDTH, TileAddress, consistency_ranges, range_root, split_hashes, tiles_for
-from hookbus.audit.tree import Frontier, FrontierAppender, ProofInvalidError, verify_consistency
+from hookbus.audit.tree import HASH_BYTES, Frontier, FrontierAppender, ProofInvalidError, verify_consistency
 from hookbus.audit.trust import Trust
 
 FORMAT: Final = "hookbus.audit/fork/v1"
@@ -60,39 +61,41 @@ def check_fork(text: str, pinned: VerifierKey) -> Fork:
     return Fork(earlier, later)
 
 
-def find_fork(export: Export, pinned: VerifierKey, notes: Sequence[Published], size: int) -> str | None:
+def find_fork(export: Export, pinned: VerifierKey, notes: Iterable[Published], size: int) -> str | None:
     """The text of a proof that two of these notes contradict each other; None where the export holds none.
 
     Args:
         export: a log with leaf hashes; whether they are right does not matter, for what is found is checked.
         pinned: the log's first public key.
-        notes: signed ones, of the log and from elsewhere.
+        notes: signed ones, of the log and from elsewhere, by size; read once and not held.
         size: how far the export goes.
     """
-    by_size: dict[int, Published] = {}
     handovers = _handovers(export)
+    tree = _Tree(export, size)
+    before: Published | None = None
+    earlier: Published | None = None
+    later: Published | None = None
+    root_earlier = b""
     for item in notes:
-        other = by_size.setdefault(item.checkpoint.size, item)
-        if other.checkpoint.root != item.checkpoint.root and item.checkpoint.size:
-            # Of equal sizes the later tree's own root is what it has at the earlier size.
-            return _written(other, item, handovers, item.checkpoint.root, ())
-    roots = _roots_at(export, sorted(found for found in by_size if 0 < found <= size), size)
-    held = [item for item in by_size.values() if roots.get(item.checkpoint.size) == item.checkpoint.root]
-    broken = [
-        item
-        for item in by_size.values()
-        if roots.get(item.checkpoint.size, item.checkpoint.root) != item.checkpoint.root
-    ]
-    if not held or not broken:
+        if not item.size:
+            continue
+        if before is not None and before.size == item.size:
+            if before.checkpoint.root != item.checkpoint.root:
+                # Of equal sizes the later tree's own root is what it has at the earlier size.
+                return _written(before, item, handovers, item.checkpoint.root, ())
+            continue
+        before = item
+        root = tree.root_at(item.size)
+        if root == item.checkpoint.root:
+            later = item
+        elif root is not None and earlier is None:
+            earlier, root_earlier = item, root
+    if earlier is None or later is None or earlier.size > later.size:
         return None
-    later = max(held, key=lambda item: item.checkpoint.size)
-    earlier = min(broken, key=lambda item: item.checkpoint.size)
-    if earlier.checkpoint.size > later.checkpoint.size:
-        return None
-    proof = _proof(export, earlier.checkpoint.size, later.checkpoint.size, size)
+    proof = _proof(export, earlier.size, later.size, size)
     if proof is None:
         return None
-    text = _written(earlier, later, handovers, roots[earlier.checkpoint.size], proof)
+    text = _written(earlier, later, handovers, root_earlier, proof)
     try:
         check_fork(text, pinned)
     except ForkUnprovenError:
@@ -120,21 +123,33 @@ def _handovers(export: Export) -> tuple[str, ...]:
         return ()
 
 
-def _roots_at(export: Export, sizes: Sequence[int], size: int) -> Mapping[int, bytes]:
-    """The roots that the leaf hashes lead to at these sizes, as far as the tiles are at hand."""
-    roots: dict[int, bytes] = {}
-    wanted = list(reversed(sizes))
-    appender = FrontierAppender(Frontier())
+class _Tree:
+    """The tree that the leaf hashes of an export lead to, grown as far as is asked."""
+
+    def __init__(self, export: Export, size: int) -> None:
+        self._appender = FrontierAppender(Frontier())
+        self._grown = 0
+        self._leaves = _leaves(export, size)
+
+    def root_at(self, size: int) -> bytes | None:
+        """The root at a size, asked for in order; None where the tiles do not reach so far."""
+        for leaf in itertools.islice(self._leaves, size - self._grown):
+            self._appender.append(leaf)
+            self._grown += 1
+        return self._appender.frontier.root if self._grown == size else None
+
+
+def _leaves(export: Export, size: int) -> Iterator[bytes]:
+    """The leaf hashes in order, as far as the tiles are at hand."""
     for number in range(-(-size // TILE_WIDTH)):
+        width = min(TILE_WIDTH, size - number * TILE_WIDTH)
         try:
-            hashes = split_hashes(export.tile(TileAddress(0, number, min(TILE_WIDTH, size - number * TILE_WIDTH))))
+            joined = export.tile(TileAddress(0, number, width))
         except FaultError:
-            break
-        for at, leaf in enumerate(hashes, number * TILE_WIDTH + 1):
-            appender.append(leaf)
-            if wanted and wanted[-1] == at:
-                roots[wanted.pop()] = appender.frontier.root
-    return roots
+            return
+        if len(joined) != width * HASH_BYTES:
+            return
+        yield from split_hashes(joined)
 
 
 def _proof(export: Export, from_size: int, to_size: int, size: int) -> tuple[bytes, ...] | None:

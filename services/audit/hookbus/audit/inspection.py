@@ -19,6 +19,7 @@ from hookbus.audit.record import (
     open_record,
     parse_header,
 )
+from hookbus.audit.search_rows import SearchRows
 from hookbus.audit.tree import HASH_BYTES, leaf_hash
 
 TYPE_KEY_CREATED: Final = "dev.hookbus.audit.key_created.v1"
@@ -107,13 +108,17 @@ class KeyLedger:
     used: dict[bytes, tuple[int, bytes]] = field(default_factory=dict[bytes, tuple[int, bytes]])
     """Key id -> first entry under it, and the commitment stored beside the key."""
 
-    def read(self, index: int, header: Header, record: Record, keys: Keys) -> None:
-        """Decrypt an entry, if its key is at hand, and note what it says of keys; raises FaultError."""
+    def read(self, index: int, header: Header, record: Record, keys: Keys) -> bytes | None:
+        """Decrypt an entry and note what it says of keys; its event, None where its key is not at hand.
+
+        Raises:
+            FaultError: it does not decrypt, or is malformed.
+        """
         key_id = header.key_id
         key = keys.get(key_id)
         if key is None:
             self.absent.setdefault(key_id, index)
-            return
+            return None
         try:
             body = open_record(record.record, record.detached, key.cipher, header)
         except RecordInvalidError as error:
@@ -122,6 +127,7 @@ class KeyLedger:
             self.used[key_id] = (index, key.commitment)
         if header.stream == Stream.LOG:
             self._note(index, body)
+        return body
 
     def _note(self, index: int, body: bytes) -> None:
         try:
@@ -166,7 +172,9 @@ class Inspected:
         return len(self.leaves) // HASH_BYTES
 
 
-def inspect_rows(entries: Iterable[StoredEntry], first: int, log_id: bytes, keys: Keys | None) -> Inspected:
+def inspect_rows(
+    entries: Iterable[StoredEntry], first: int, log_id: bytes, keys: Keys | None, search_rows: SearchRows | None = None
+) -> Inspected:
     """Everything about a stretch of rows that needs no other stretch: it may be done anywhere, in any order.
 
     Args:
@@ -174,6 +182,7 @@ def inspect_rows(entries: Iterable[StoredEntry], first: int, log_id: bytes, keys
         first: the index the first of them must have.
         log_id: names the log.
         keys: the data keys of these entries, as far as they still exist; None to check without decryption.
+        search_rows: compared with the entries as they are decrypted; what does not fit is left in it.
     """
     ledger = None if keys is None else KeyLedger()
     leaves: list[bytes] = []
@@ -184,10 +193,14 @@ def inspect_rows(entries: Iterable[StoredEntry], first: int, log_id: bytes, keys
                 # Detached, or something is wrong with it: looked at field by field, which says what.
                 header = check_row(entry, number, log_id)
             if ledger is not None and keys is not None:
-                ledger.read(number, header, Record(entry.record, entry.detached), keys)
+                body = ledger.read(number, header, Record(entry.record, entry.detached), keys)
+                if search_rows is not None:
+                    search_rows.compare(entry, body)
             leaves.append(entry.leaf_hash)
     except FaultError as fault:
         return Inspected(b"".join(leaves), ledger, (fault.index, fault.text))
+    if search_rows is not None:
+        search_rows.finish()
     return Inspected(b"".join(leaves), ledger, None)
 
 

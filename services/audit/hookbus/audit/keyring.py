@@ -26,8 +26,8 @@ CACHED_KEYS_MAX: Final = 10_000
 """Unwrapped data keys held in memory."""
 
 FIRST_KEK_ID: Final = 1
-READ_ATTEMPTS_MAX: Final = 5
-"""Rotations that one read of keys may meet."""
+ROTATIONS_MET_MAX: Final = 5
+"""Rotations that one read of keys, or one write, may meet."""
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
@@ -90,13 +90,17 @@ class Keyring:
         return cls(store, kek, stored, files, randomness)
 
     async def next_kek(self, to: KekKind | None) -> NextKek:
-        """What to rotate to: of the kind in use, or of the kind ``to``. Raises as :meth:`open`; changes nothing."""
+        """What to rotate to: of the kind in use, or of the kind ``to``. Raises as :meth:`open`; changes no key."""
+        await self._take_over()
         return await asyncio.to_thread(self._files.next, self._stored.parameters, to)
 
     async def rotate(self, fresh: NextKek) -> int:
         """Wrap every data key under a new key-encryption key, in one transaction of the store; how many there are.
 
         The data keys themselves stay, and with them every ciphertext and every hash.
+
+        Raises:
+            KeyUnusableError: a data key was tampered with, or another process rotates as well; nothing is changed.
         """
         async with self._turning:
             old = self._kek
@@ -131,19 +135,18 @@ class Keyring:
         """Put new data keys into the store. One whose batch then fails stays there unused."""
         if not keys:
             return
-        async with self._turning:
-            wrapped = [
-                WrappedKey(
-                    key.key_id,
-                    self._stored.kek_id,
-                    self.blind("subject", key.subject),
-                    key.period,
-                    self._kek.wrap(key.key),
-                    key.commitment,
-                )
-                for key in keys
-            ]
-            await self._store.add(wrapped)
+        for _ in range(ROTATIONS_MET_MAX):
+            async with self._turning:
+                kek_id = self._stored.kek_id
+                if await self._store.add([self._wrapped(key, kek_id) for key in keys], kek_id):
+                    return
+            # This process stood by, or was paused, while another rotated.
+            await self._take_over()
+        raise KeyUnusableError("no key-encryption key stays long enough to wrap a new data key under it")
+
+    def _wrapped(self, key: DataKey, kek_id: int) -> WrappedKey:
+        subject = self.blind("subject", key.subject)
+        return WrappedKey(key.key_id, kek_id, subject, key.period, self._kek.wrap(key.key), key.commitment)
 
     def listed(self, keys: Sequence[DataKey]) -> list[tuple[DataKey, bytes]]:
         """New data keys with their blinded subjects, as the database lists them."""
@@ -206,7 +209,7 @@ class Keyring:
         self, read: Callable[[], Awaitable[Sequence[WrappedKey]]]
     ) -> tuple[KeyEncryptionKey, Sequence[WrappedKey]]:
         """Rows, and the key-encryption key they are wrapped under: a rotation may come between the two."""
-        for _ in range(READ_ATTEMPTS_MAX):
+        for _ in range(ROTATIONS_MET_MAX):
             rows = await read()
             if all(row.kek_id == self._stored.kek_id for row in rows):
                 return self._kek, rows

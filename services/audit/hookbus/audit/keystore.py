@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from hookbus.audit.keys import KekParameters
+from hookbus.audit.keys import KekParameters, KeyUnusableError
 from hookbus.audit.signing.files import OTHERS_MASK, SECRET_MODE, KeyFileError, sync_folder
 
 BUSY_TIMEOUT_S: Final = 5.0
@@ -129,15 +129,33 @@ class KeyStore:
         """Every data key."""
         return await self._run(lambda connection: [WrappedKey(*row) for row in connection.execute(_SELECT)])
 
-    async def add(self, keys: Sequence[WrappedKey]) -> None:
-        """Keep new data keys, before anything is encrypted under them for good. One that is there already stays."""
-        if keys:
-            await self._run(lambda connection: _insert_keys(connection, keys))
+    async def add(self, keys: Sequence[WrappedKey], kek_id: int) -> bool:
+        """Keep new data keys, before anything is encrypted under them for good; whether they are kept.
+
+        None is where ``kek_id``, which they are wrapped under, is no longer the newest: nobody could ever unwrap them.
+        One that is there already stays.
+        """
+
+        def add(connection: sqlite3.Connection) -> bool:
+            newest = _read_kek(connection)
+            if newest is None or newest.kek_id != kek_id:
+                return False
+            _insert_keys(connection, keys)
+            return True
+
+        return await self._run(add)
 
     async def rewrap(self, kek: StoredKek, wrap: Callable[[WrappedKey], bytes]) -> int:
-        """Put every data key under a new key-encryption key, all or none; how many there are."""
+        """Put every data key under the key-encryption key after the newest, all or none; how many there are.
+
+        Raises:
+            KeyUnusableError: another process has rotated meanwhile, or ``wrap`` says so; nothing is changed.
+        """
 
         def rewrap(connection: sqlite3.Connection) -> int:
+            newest = _read_kek(connection)
+            if newest is None or newest.kek_id != kek.kek_id - 1:
+                raise KeyUnusableError("another process has rotated the key-encryption key meanwhile")
             _insert_kek(connection, kek)
             rows = [WrappedKey(*row) for row in connection.execute(_SELECT)]
             connection.executemany(

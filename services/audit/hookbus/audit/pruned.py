@@ -3,13 +3,14 @@
 import asyncio
 from typing import Final
 
+from hookbus.audit.checkpoints import StoredCheckpoints
 from hookbus.audit.inspection import FaultError
 from hookbus.audit.note import NoteInvalidError
 from hookbus.audit.prune_record import IdsDigest, PruneRecord, prune_event_id
 from hookbus.audit.record import Stream
 from hookbus.audit.repository import pruning, reading
 from hookbus.audit.repository.leading import Connection
-from hookbus.audit.tiles import TILE_BYTES, TILE_WIDTH
+from hookbus.audit.tiles import TILE_BYTES, TILE_WIDTH, TileHashes
 from hookbus.audit.tree import HASH_BYTES
 from hookbus.audit.trust import Trust
 from hookbus.audit.verify import LogVerifier
@@ -43,9 +44,13 @@ async def read_record(connection: Connection, trust: Trust) -> PruneRecord | Non
 
 
 async def absorb_pruned(
-    connection: Connection, verifier: LogVerifier, record: PruneRecord, entries_at_once: int
+    connection: Connection,
+    verifier: LogVerifier,
+    record: PruneRecord,
+    entries_at_once: int,
+    checkpoints: StoredCheckpoints | None = None,
 ) -> None:
-    """Feed the hashes of what is pruned and gone, from the tiles, so many at a time.
+    """Feed the hashes of what is pruned and gone, from the tiles, so many at a time, with the checkpoints over them.
 
     Entries below the cut that are still there are left to the check of rows. Those above it must be there.
     """
@@ -53,12 +58,14 @@ async def absorb_pruned(
     end = record.cut if held is None else min(held, record.cut)
     for first in range(0, end, entries_at_once):
         stop = min(end, first + entries_at_once)
+        if checkpoints is not None:
+            await checkpoints.expect_to(verifier, stop)
         tiles = await reading.full_tiles(connection, first, stop)
-        verifier.feed_leaves(_leaves(tiles, first, stop), tiles)
+        verifier.feed_leaves(_leaves(tiles.hashes, first, stop), tiles)
     await _require_ids(connection, record)
 
 
-def _leaves(tiles: "dict[tuple[int, int], bytes]", first: int, end: int) -> bytes:
+def _leaves(tiles: TileHashes, first: int, end: int) -> bytes:
     """The leaf hashes of ``[first, end)``; ``first`` begins a tile."""
     joined: list[bytes] = []
     for number in range(first // TILE_WIDTH, -(-end // TILE_WIDTH)):

@@ -23,9 +23,10 @@ from hookbus.audit.prune_record import prune_event_id
 from hookbus.audit.pruned import absorb_pruned, ids_digest, read_record
 from hookbus.audit.record import from_microseconds
 from hookbus.audit.repository import pruning, reading
-from hookbus.audit.repository.leading import Connection, read_state
+from hookbus.audit.repository.leading import Connection
 from hookbus.audit.sequencer import Reign, system_clock_us
-from hookbus.audit.stretches import inspect
+from hookbus.audit.snapshot import require_usable, snapshot
+from hookbus.audit.stretches import Opening, inspect
 from hookbus.audit.tiles import TILE_WIDTH
 from hookbus.audit.verify import LogVerifier
 from hookbus.contracts.problems import ProblemCode, ProblemError
@@ -169,25 +170,28 @@ async def _checked(opened: OpenLog, connection: Connection, cut: int) -> KeyLedg
 
 async def _check(opened: OpenLog, connection: Connection, cut: int) -> KeyLedger:
     """Check the entries up to ``cut``, decrypted, against the tiles; raises FaultError."""
-    state = await read_state(connection)
-    assert state is not None
-    ledger = KeyLedger()
-    record = await read_record(connection, opened.signer.trust)
-    verifier = LogVerifier(state.log_id, [] if record is None else [record.checkpoint], decrypt=False)
-    if record is not None:
-        await absorb_pruned(connection, verifier, record, STRETCH_ENTRIES)
-    keys = await opened.keyring.all_keys()
-    for first in range(verifier.size, cut, STRETCH_ENTRIES):
-        end = min(cut, first + STRETCH_ENTRIES)
-        stretch = await inspect(connection, state.log_id, keys, first, end)
-        if stretch.lookup_fault is not None:
-            raise FaultError(stretch.lookup_fault, "the entry's search row is missing, added or changed")
-        verifier.absorb(stretch.inspected, await reading.full_tiles(connection, first, end))
-        if stretch.inspected.ledger is not None:
-            ledger.absorb(stretch.inspected.ledger)
-    if verifier.root != await tree_root(connection, cut):
-        raise FaultError(None, "the stored tiles contradict each other")
-    return ledger
+    # One state: an erasure meanwhile would empty search terms of entries whose keys are at hand here.
+    async with snapshot(connection, opened.keyring) as (state, found):
+        assert state is not None
+        keys = require_usable(found)
+        assert keys is not None
+        ledger = KeyLedger()
+        record = await read_record(connection, opened.signer.trust)
+        verifier = LogVerifier(state.log_id, [] if record is None else [record.checkpoint], decrypt=False)
+        if record is not None:
+            await absorb_pruned(connection, verifier, record, STRETCH_ENTRIES)
+        opening = Opening(keys, opened.keyring.search_key, 0 if record is None else record.cut)
+        for first in range(verifier.size, cut, STRETCH_ENTRIES):
+            end = min(cut, first + STRETCH_ENTRIES)
+            stretch = await inspect(connection, state.log_id, opening, first, end)
+            if stretch.search_fault is not None:
+                raise FaultError(*stretch.search_fault)
+            verifier.absorb(stretch.inspected, await reading.full_tiles(connection, first, end))
+            if stretch.inspected.ledger is not None:
+                ledger.absorb(stretch.inspected.ledger)
+        if verifier.root != await tree_root(connection, cut):
+            raise FaultError(None, "the stored tiles contradict each other")
+        return ledger
 
 
 async def _announcements(opened: OpenLog, connection: Connection, ledger: KeyLedger, cut: int) -> Sequence[Incoming]:

@@ -9,7 +9,7 @@ import structlog
 from hookbus.audit.note import Checkpoint
 from hookbus.audit.outreach import Outreach
 from hookbus.audit.proofs import consistency_proof
-from hookbus.audit.repository import reading
+from hookbus.audit.repository import leading, reading
 from hookbus.audit.repository.leading import Connection
 from hookbus.audit.sequencer import Sequencer
 from hookbus.audit.signing.client import RemoteSigner, SignerAwayError
@@ -43,7 +43,7 @@ class Publisher:
         self.published_at_s: float | None = None
         """When the newest checkpoint was kept, by the monotonic clock."""
         self.refused: str | None = None
-        """Why the signer will not sign; None while all is well."""
+        """Why the signer will not sign; None while all is well, and while another process appends."""
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -67,7 +67,8 @@ class Publisher:
         """Sign the tree as it is committed now; nothing happens where this process does not append.
 
         Raises:
-            SigningRefusedError: the tree does not continue what was signed before.
+            SigningRefusedError: the tree does not continue what was signed before, or another process has taken over
+                and signed; only the first is a refusal to be alarmed about.
             SignerAwayError: the signer does not answer.
         """
         async with self._lock:
@@ -85,6 +86,9 @@ class Publisher:
                         proof = await _proof(connection, from_size, checkpoint.size)
                     note = await self._signer.sign(SignRequest(checkpoint, from_size, proof))
                 except SigningRefusedError as error:
+                    if not await self._still_leads(connection, reign.epoch):
+                        # Paused meanwhile: another process has appended and signed, and the tree at hand is an old one.
+                        raise
                     # Events are taken all the same: a log that nobody signs is better than one with a hole.
                     self.refused = str(error)
                     log.critical("checkpoint refused by the signer", reason=str(error), size=checkpoint.size)
@@ -94,6 +98,13 @@ class Publisher:
                 await reading.set_latest(connection, reign.epoch, note)
             self.published_at_s = time.monotonic()
             self._outreach.offer(checkpoint, note)
+
+    async def _still_leads(self, connection: Connection, epoch: int) -> bool:
+        position = self._sequencer.position
+        if position is None or position.epoch != epoch:
+            return False
+        state = await leading.read_state(connection)
+        return state is not None and state.epoch == epoch
 
 
 async def _proof(connection: Connection, from_size: int, to_size: int) -> tuple[bytes, ...]:

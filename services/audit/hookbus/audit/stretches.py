@@ -11,6 +11,7 @@ from hookbus.audit.inspection import Inspected, OpenedKey, inspect_rows
 from hookbus.audit.keys import commitment_of
 from hookbus.audit.repository import reading
 from hookbus.audit.repository.leading import Connection
+from hookbus.audit.search_rows import MISFIT, SearchRows
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -20,13 +21,25 @@ RawKeys = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What opens entries, and tells what they are found by. Those below ``pruned_below`` are on record as pruned."""
+
+    keys: RawKeys
+    search_key: bytes
+    pruned_below: int = 0
+
+    def __repr__(self) -> str:
+        return "Opening(...)"
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker must know: where the database is, which snapshot to read, and the keys to decrypt with."""
+    """What a worker must know: where the database is, which snapshot to read, and what to decrypt with."""
 
     database_url: str
     snapshot: str
     log_id: bytes
-    keys: RawKeys | None
+    opening: Opening | None
 
     def __repr__(self) -> str:
         return "Order(...)"
@@ -34,10 +47,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A stretch inspected; ``lookup_fault`` is the first index whose search row does not fit."""
+    """A stretch inspected; ``search_fault`` is the first index whose search row does not fit, and how it does not."""
 
     inspected: Inspected
-    lookup_fault: int | None
+    search_fault: tuple[int, str] | None
 
 
 class _Worker:
@@ -50,7 +63,7 @@ class _Worker:
 
     def inspect(self, first: int, end: int) -> Stretch:
         order = self._order
-        return self._loop.run_until_complete(inspect(self._connection, order.log_id, order.keys, first, end))
+        return self._loop.run_until_complete(inspect(self._connection, order.log_id, order.opening, first, end))
 
 
 _worker: _Worker | None = None
@@ -78,16 +91,23 @@ async def _connect(order: Order) -> Connection:
     return connection
 
 
-async def inspect(connection: Connection, log_id: bytes, keys: RawKeys | None, first: int, end: int) -> Stretch:
-    """Read and inspect the entries ``[first, end)``; with ``keys``, decrypt them too."""
+async def inspect(connection: Connection, log_id: bytes, opening: Opening | None, first: int, end: int) -> Stretch:
+    """Read and inspect the entries ``[first, end)``; with ``opening``, decrypt them and compare their search terms."""
     rows = await reading.read_range(connection, first, end)
-    lookup_fault = await reading.lookup_fault(connection, first, end)
     opened: dict[bytes, OpenedKey] | None = None
-    if keys is not None:
+    search_rows: SearchRows | None = None
+    search_fault: tuple[int, str] | None = None
+    if opening is None:
+        misfit = await reading.lookup_fault(connection, first, end)
+        search_fault = None if misfit is None else (misfit, MISFIT)
+    else:
+        keys = opening.keys
         used = {row.key_id for row in rows} & keys.keys()
         opened = {key_id: OpenedKey(AESGCM(keys[key_id]), commitment_of(key_id, keys[key_id])) for key_id in used}
+        lookups = await reading.read_lookups(connection, first, end)
+        search_rows = SearchRows(lookups, opening.search_key, opening.pruned_below)
     # In a thread: a service that checks a short log itself goes on answering.
-    inspected = await asyncio.to_thread(inspect_rows, rows, first, log_id, opened)
+    inspected = await asyncio.to_thread(inspect_rows, rows, first, log_id, opened, search_rows)
     if inspected.fault is None and inspected.count < end - first:
         inspected = Inspected(inspected.leaves, inspected.ledger, (first + inspected.count, "the entry is missing"))
-    return Stretch(inspected, lookup_fault)
+    return Stretch(inspected, search_fault if search_rows is None else search_rows.fault)

@@ -66,6 +66,18 @@ class TileAddress:
         return self.number * TILE_WIDTH + self.width <= size >> (TILE_HEIGHT * level)
 
 
+TileHashes = Mapping[tuple[int, int], bytes]
+"""(level, number) -> the 8,192 bytes of a full tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTiles:
+    """Full tiles as they are kept somewhere. ``roots`` is None where no root is kept beside the hashes."""
+
+    hashes: TileHashes
+    roots: Mapping[tuple[int, int], bytes] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class FullTile:
     """A tile that has just been filled; ``root`` is one hash of the level above."""

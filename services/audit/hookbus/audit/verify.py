@@ -5,30 +5,38 @@ Feed the entries in the order of their index; the first thing found wrong is rai
 the index it concerns.
 """
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from hookbus.audit.inspection import FaultError, Inspected, KeyLedger
 from hookbus.audit.note import Checkpoint
-from hookbus.audit.tiles import TILE_WIDTH, FullTile, LogTree, split_hashes
+from hookbus.audit.tiles import TILE_WIDTH, FullTile, LogTree, StoredTiles, TileHashes, split_hashes
 from hookbus.audit.tree import HASH_BYTES
 
-TileHashes = Mapping[tuple[int, int], bytes]
-"""(level, number) -> the 8,192 bytes of a full tile as stored."""
+CONTRADICTION: Final = 2
+"""Roots of one size that are kept: two are one too many, whichever is right, and of more of them nothing is learned."""
 
 
 class LogVerifier:
-    """Rebuilds a log from its entries, in order, and compares."""
+    """Rebuilds a log from its entries, in order, and compares.
 
-    def __init__(self, log_id: bytes, checkpoints: Sequence[Checkpoint], *, decrypt: bool) -> None:
-        """``checkpoints``: all whose signatures hold, from the log and from wherever else they were kept."""
+    A checkpoint is forgotten once the entries have led to it: however many there are, few are held.
+    """
+
+    def __init__(self, log_id: bytes, checkpoints: Iterable[Checkpoint], *, decrypt: bool) -> None:
+        """``checkpoints``: some that the entries must lead to; more can follow by :meth:`expect`."""
         self._log_id = log_id
         self._tree = LogTree()
         self._ledger = KeyLedger() if decrypt else None
         self._next = 0
         self._agreed = 0
-        self._pending = sorted(checkpoints, key=lambda item: item.size, reverse=True)
+        self._sizes: list[int] = []
+        """A heap of the sizes of checkpoints that the entries have not reached."""
+        self._roots: dict[int, list[bytes]] = {}
+        """The roots that a checkpoint of such a size has."""
         self._tiles_seen = 0
-        self._compare_pending()
+        self.expect(checkpoints)
 
     @property
     def size(self) -> int:
@@ -40,7 +48,27 @@ class LogVerifier:
         """The root of the entries checked so far."""
         return self._tree.frontier.root
 
-    def absorb(self, inspected: Inspected, tiles: TileHashes) -> None:
+    def expect(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """The entries must lead to these checkpoints too, whose signatures hold.
+
+        Give those of a stretch before its entries: what was passed is never compared.
+
+        Raises:
+            FaultError: one is of the size checked so far, and of another root.
+            ValueError: one is of a size already passed.
+        """
+        for checkpoint in checkpoints:
+            if checkpoint.size < self._tree.frontier.size:
+                raise ValueError(f"the checkpoint of size {checkpoint.size} is out of order")
+            roots = self._roots.get(checkpoint.size)
+            if roots is None:
+                self._roots[checkpoint.size] = [checkpoint.root]
+                heapq.heappush(self._sizes, checkpoint.size)
+            elif len(roots) < CONTRADICTION and checkpoint.root not in roots:
+                roots.append(checkpoint.root)
+        self._compare_reached()
+
+    def absorb(self, inspected: Inspected, tiles: StoredTiles) -> None:
         """Check the next entries, inspected wherever that was, against the tree.
 
         Args:
@@ -56,21 +84,21 @@ class LogVerifier:
         if inspected.fault is not None:
             raise FaultError(*inspected.fault)
 
-    def feed_leaves(self, joined: bytes, tiles: TileHashes) -> None:
+    def feed_leaves(self, joined: bytes, tiles: StoredTiles) -> None:
         """The same for leaf hashes alone: tiles and checkpoints are checked against each other."""
         first = self._next
         leaves = split_hashes(joined)
         self._next += len(leaves)
-        self._compare_leaves(first, joined, tiles)
+        self._compare_leaves(first, joined, tiles.hashes)
         done = 0
         while done < len(leaves):
             stop = len(leaves)
-            if self._pending and self._pending[-1].size < first + stop:
-                stop = self._pending[-1].size - first
+            if self._sizes and self._sizes[0] < first + stop:
+                stop = self._sizes[0] - first
             self._tree, filled = self._tree.appended(leaves[done:stop])
             self._compare_tiles(filled, tiles)
             done = stop
-            self._compare_pending()
+            self._compare_reached()
 
     def finish(self, *, size: int, tiles_stored: int | None) -> None:
         """Check that nothing is absent at the end: entries, checkpoints, tiles, keys.
@@ -83,8 +111,8 @@ class LogVerifier:
             raise FaultError(self._next, f"the entry is missing: the log says it has {size} entries")
         if self._next > size:
             raise FaultError(size, f"an entry was added: the log says it has {size} entries")
-        if self._pending:
-            promised = self._pending[0].size
+        if self._sizes:
+            promised = max(self._sizes)
             raise FaultError(
                 self._next, f"the entry is missing: a signed checkpoint of {promised} entries was published"
             )
@@ -93,18 +121,19 @@ class LogVerifier:
         if self._ledger is not None:
             self._ledger.finish()
 
-    def _compare_pending(self) -> None:
-        root: bytes | None = None
-        while self._pending and self._pending[-1].size == self._tree.frontier.size:
-            checkpoint = self._pending.pop()
-            root = self._tree.frontier.root if root is None else root
-            if checkpoint.root != root:
-                raise FaultError(
-                    self._agreed,
-                    f"one of the entries {self._agreed} to {checkpoint.size - 1} was changed:"
-                    f" they do not lead to the root of the signed checkpoint of size {checkpoint.size}",
-                )
-            self._agreed = checkpoint.size
+    def _compare_reached(self) -> None:
+        size = self._tree.frontier.size
+        if not self._sizes or self._sizes[0] != size:
+            return
+        heapq.heappop(self._sizes)
+        root = self._tree.frontier.root
+        if any(promised != root for promised in self._roots.pop(size)):
+            raise FaultError(
+                self._agreed,
+                f"one of the entries {self._agreed} to {size - 1} was changed:"
+                f" they do not lead to the root of the signed checkpoint of size {size}",
+            )
+        self._agreed = size
 
     def _compare_leaves(self, first: int, joined: bytes, tiles: TileHashes) -> None:
         """Against the stored tiles, which hold each leaf hash a second time: this names the very entry."""
@@ -122,10 +151,10 @@ class LogVerifier:
                     start + _first_difference(mine, theirs), "the entry is not the one whose hash the stored tile holds"
                 )
 
-    def _compare_tiles(self, filled: Sequence[FullTile], tiles: TileHashes) -> None:
+    def _compare_tiles(self, filled: Sequence[FullTile], tiles: StoredTiles) -> None:
         for tile in filled:
             self._tiles_seen += 1
-            stored = tiles.get((tile.level, tile.number))
+            stored = tiles.hashes.get((tile.level, tile.number))
             start = tile.number * TILE_WIDTH ** (tile.level + 1)
             if stored is None:
                 raise FaultError(start, f"tile {tile.level}/{tile.number} is missing")
@@ -135,6 +164,9 @@ class LogVerifier:
                     start + at * TILE_WIDTH**tile.level,
                     f"tile {tile.level}/{tile.number} holds another hash than the entries lead to",
                 )
+            if tiles.roots is not None and tiles.roots.get((tile.level, tile.number)) != tile.root:
+                # What is appended next, and every proof over it, starts from this root.
+                raise FaultError(start, f"tile {tile.level}/{tile.number} is kept with a root that is not its hashes'")
 
 
 def _first_difference(mine: bytes, theirs: bytes) -> int:

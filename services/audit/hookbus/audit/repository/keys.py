@@ -55,10 +55,15 @@ async def count_uses(connection: Connection, uses: Mapping[bytes, int]) -> int:
 
 
 async def forget_terms(connection: Connection, agent: bytes, rows_max: int) -> int:
-    """Empty the search terms of an agent's entries, so many at a time; how many were emptied."""
+    """Empty the search terms of an agent's entries whose data key is erased, so many at a time; how many were emptied.
+
+    What it writes meanwhile, under a new key, goes on being found; and nobody can hide the log's own entries by taking
+    the name they are found by.
+    """
     answer = await connection.execute(
-        "UPDATE audit.entry_lookup SET agent = NULL, session = NULL, project = NULL"
-        " WHERE index IN (SELECT index FROM audit.entry_lookup WHERE agent = $1 LIMIT $2)",
+        "UPDATE audit.entry_lookup SET agent = NULL, session = NULL, project = NULL WHERE index IN"
+        " (SELECT l.index FROM audit.entry_lookup l JOIN audit.stored_events e ON e.index = l.index WHERE l.agent = $1"
+        " AND NOT EXISTS (SELECT FROM audit.data_keys k WHERE k.key_id = e.key_id) LIMIT $2)",
         agent,
         rows_max,
     )

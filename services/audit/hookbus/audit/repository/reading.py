@@ -7,11 +7,11 @@ from typing import Final
 
 import asyncpg
 
-from hookbus.audit.entries import StoredEntry
+from hookbus.audit.entries import LookupRow, StoredEntry
 from hookbus.audit.record import Stream, to_microseconds
 from hookbus.audit.repository.appending import tile_hashes
 from hookbus.audit.repository.leading import Connection
-from hookbus.audit.tiles import TILE_WIDTH, TileAddress
+from hookbus.audit.tiles import TILE_WIDTH, StoredTiles, TileAddress
 
 INDEX_END: Final = 2**63 - 1
 """Beyond every index."""
@@ -62,7 +62,10 @@ async def first_outside(connection: Connection, size: int) -> int | None:
 
 
 async def lookup_fault(connection: Connection, first: int, end: int) -> int | None:
-    """The first index in ``[first, end)`` whose entry and search row do not fit each other, either way."""
+    """The first index in ``[first, end)`` whose entry and search row are not of one event, either way.
+
+    What an entry is found by is not compared: that takes its key (:mod:`hookbus.audit.search_rows`).
+    """
     found: int | None = await connection.fetchval(
         "SELECT coalesce(e.index, l.index) FROM"
         " (SELECT index, stream, event_id FROM audit.stored_events WHERE index >= $1 AND index < $2) e FULL JOIN"
@@ -73,6 +76,17 @@ async def lookup_fault(connection: Connection, first: int, end: int) -> int | No
         end,
     )
     return found
+
+
+async def read_lookups(connection: Connection, first: int, end: int) -> list[LookupRow]:
+    """The search rows of ``[first, end)`` in order; in a doctored table an index may stand twice."""
+    rows = await connection.fetch(
+        "SELECT index, stream, event_id, kind, outcome, agent, session, project FROM audit.entry_lookup"
+        " WHERE index >= $1 AND index < $2 ORDER BY index",
+        first,
+        end,
+    )
+    return [LookupRow(*row) for row in rows]
 
 
 async def lookup_outside(connection: Connection, size: int) -> int | None:
@@ -107,11 +121,11 @@ async def places_of(connection: Connection, event_id: str) -> list[int]:
     return [row["index"] for row in rows]
 
 
-async def full_tiles(connection: Connection, first_index: int, end_index: int) -> dict[tuple[int, int], bytes]:
+async def full_tiles(connection: Connection, first_index: int, end_index: int) -> StoredTiles:
     """The stored full tiles of every level that end within the entries ``[first_index, end_index)``, and those of
     level 0 that overlap them."""
     rows = await connection.fetch(
-        "SELECT level, number, hashes FROM audit.tiles WHERE level = 0 AND number >= $1 AND number <= $2",
+        "SELECT level, number, hashes, root FROM audit.tiles WHERE level = 0 AND number >= $1 AND number <= $2",
         first_index // TILE_WIDTH,
         end_index // TILE_WIDTH,
     )
@@ -120,14 +134,17 @@ async def full_tiles(connection: Connection, first_index: int, end_index: int) -
     while width <= end_index:
         if end_index // width > first_index // width:
             rows += await connection.fetch(
-                "SELECT level, number, hashes FROM audit.tiles WHERE level = $1 AND number >= $2 AND number < $3",
+                "SELECT level, number, hashes, root FROM audit.tiles WHERE level = $1 AND number >= $2 AND number < $3",
                 level,
                 first_index // width,
                 end_index // width,
             )
         width *= TILE_WIDTH
         level += 1
-    return {(row["level"], row["number"]): row["hashes"] for row in rows}
+    return StoredTiles(
+        {(row["level"], row["number"]): row["hashes"] for row in rows},
+        {(row["level"], row["number"]): row["root"] for row in rows},
+    )
 
 
 async def count_tiles(connection: Connection) -> int:
@@ -145,6 +162,7 @@ class StoredCheckpoint:
     """A published checkpoint."""
 
     size: int
+    root: bytes
     note: str
 
 
@@ -169,16 +187,20 @@ async def latest_note(connection: Connection) -> str | None:
     return note
 
 
-async def read_checkpoints(connection: Connection, after_size: int, rows_max: int) -> list[StoredCheckpoint]:
-    """Published checkpoints of a size over ``after_size``, smallest first, with the cosignatures of witnesses."""
+async def read_checkpoints(
+    connection: Connection, after_size: int, rows_max: int, size_max: int = INDEX_END
+) -> list[StoredCheckpoint]:
+    """Published checkpoints of a size over ``after_size``, ``size_max`` at most, smallest first, with the cosignatures
+    of witnesses."""
     rows = await connection.fetch(
-        "SELECT c.size, c.note || coalesce(string_agg(s.line, '' ORDER BY s.name), '') AS note"
+        "SELECT c.size, c.root, c.note || coalesce(string_agg(s.line, '' ORDER BY s.name), '') AS note"
         " FROM audit.checkpoints c LEFT JOIN audit.cosignatures s ON s.size = c.size"
-        " WHERE c.size > $1 GROUP BY c.size, c.note ORDER BY c.size LIMIT $2",
+        " WHERE c.size > $1 AND c.size <= $3 GROUP BY c.size, c.root, c.note ORDER BY c.size LIMIT $2",
         after_size,
         rows_max,
+        size_max,
     )
-    return [StoredCheckpoint(row["size"], row["note"]) for row in rows]
+    return [StoredCheckpoint(row["size"], row["root"], row["note"]) for row in rows]
 
 
 async def insert_cosignature(connection: Connection, size: int, name: str, line: str) -> None:

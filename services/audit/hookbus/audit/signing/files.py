@@ -1,5 +1,6 @@
 """Files that hold secrets or promises: put in place whole, synced, readable by their owner alone."""
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 SECRET_MODE: Final = 0o600
 OTHERS_MASK: Final = 0o077
+TAIL_CHUNK_BYTES: Final = 4 * 1024
+"""What is read at once in search of the end of the last whole line."""
 
 
 class KeyFileError(Exception):
@@ -21,13 +24,16 @@ class KeyFileError(Exception):
 
 
 def write_private(path: Path, body: bytes) -> None:
-    """Put ``body`` in place at once and for good, readable by the owner alone."""
+    """Put ``body`` in place at once and for good, readable by the owner alone; raises OSError, and nothing changed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, SECRET_MODE)
     try:
         os.fchmod(descriptor, SECRET_MODE)
-        os.write(descriptor, body)
+        _write_all(descriptor, body)
         os.fsync(descriptor)
+    except OSError:
+        temporary.unlink()
+        raise
     finally:
         os.close(descriptor)
     temporary.replace(path)
@@ -43,21 +49,67 @@ def replace_private(path: Path, body: bytes) -> None:
         return
     try:
         write_private(path, body)
-        os.write(old, bytes(os.fstat(old).st_size))
-        os.fsync(old)
+        _overwrite(old)
     finally:
         os.close(old)
 
 
 def append_line(path: Path, line: bytes, mode: int = SECRET_MODE) -> None:
-    """Add one line to the end, synced before this returns."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode)
+    """Add one line to the end, synced before this returns; raises OSError, and the line is not there.
+
+    What a crash or a full disk left of a line is cut off first. Where a file system lets the file only grow, the new
+    line begins behind it, and readers leave out what is no whole line.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode)
     try:
-        os.write(descriptor, line + b"\n")
-        os.fsync(descriptor)
+        # Another process's line, half written, would look like one that was cut short.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        end = _end_of_lines(descriptor)
+        begin = b"" if _cut(descriptor, end) else b"\n"
+        try:
+            _write_all(descriptor, begin + line + b"\n")
+            os.fsync(descriptor)
+        except OSError:
+            _cut(descriptor, end)
+            raise
     finally:
         os.close(descriptor)
     sync_folder(path.parent)
+
+
+def _end_of_lines(descriptor: int) -> int:
+    """Where the last whole line ends."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - TAIL_CHUNK_BYTES)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _cut(descriptor: int, end: int) -> bool:
+    """Let the file end there; whether it does."""
+    if os.fstat(descriptor).st_size > end:
+        try:
+            os.ftruncate(descriptor, end)
+        except PermissionError:
+            return False
+    return True
+
+
+def _write_all(descriptor: int, body: bytes) -> None:
+    """Write to the last byte: a disk that fills up takes the first part of a write without an error."""
+    left = memoryview(body)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _overwrite(descriptor: int) -> None:
+    """Zeros in place of what an open file holds."""
+    _write_all(descriptor, bytes(os.fstat(descriptor).st_size))
+    os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -82,16 +134,16 @@ def read_private(path: Path) -> bytes:
 
 
 def destroy(path: Path) -> None:
-    """Overwrite a secret file and remove it. A file system that copies on write may keep the old blocks for a while."""
-    length = path.stat().st_size
+    """Remove a secret file and overwrite what it held. A file system that copies on write may keep the old blocks for a
+    while."""
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        os.write(descriptor, bytes(length))
-        os.fsync(descriptor)
+        # The name goes first: after a crash in between, zeros under it would pass for a secret.
+        path.unlink()
+        sync_folder(path.parent)
+        _overwrite(descriptor)
     finally:
         os.close(descriptor)
-    path.unlink()
-    sync_folder(path.parent)
 
 
 def private_pem(key: Ed25519PrivateKey) -> bytes:

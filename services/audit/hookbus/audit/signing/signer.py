@@ -23,6 +23,7 @@ from hookbus.audit.note import TYPE_COSIGNATURE, Checkpoint, NoteInvalidError, S
 from hookbus.audit.prune_record import PruneRecord
 from hookbus.audit.signing.files import (
     SECRET_MODE,
+    KeyFileError,
     append_line,
     destroy,
     load_key_file,
@@ -166,8 +167,17 @@ class Signer:
         """Put the new key in the old one's place, where a handover to it was written; else drop it."""
         if not self._next_file.exists():
             return
-        new = _public(self.origin, load_key_file(self._next_file))
-        if not self.handovers or Handover.open(self.handovers[-1]).new != new:
+        last = Handover.open(self.handovers[-1]).new if self.handovers else None
+        try:
+            new = _public(self.origin, load_key_file(self._next_file))
+        except KeyFileError:
+            current = _public(self.origin, load_key_file(self._key_file))
+            if last is not None and current != last:
+                raise
+            # Nobody handed over to it, and nobody can: the key in use is the last one's heir already.
+            destroy(self._next_file)
+            return
+        if new != last:
             destroy(self._next_file)
             return
         body = read_private(self._next_file)
@@ -177,9 +187,10 @@ class Signer:
         destroy(self._next_file)
 
     def _read_handovers(self) -> tuple[str, ...]:
+        """A last line cut short is left out: nobody was told of that handover, and its old key is still there."""
         if not self._handovers_file.exists():
             return ()
-        return tuple(json.loads(line) for line in read_private(self._handovers_file).splitlines())
+        return tuple(json.loads(line) for line in read_private(self._handovers_file).split(b"\n")[:-1])
 
     def _require_continuation(self, last: Checkpoint, request: SignRequest) -> None:
         checkpoint = request.checkpoint

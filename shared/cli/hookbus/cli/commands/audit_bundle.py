@@ -5,6 +5,7 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -54,12 +55,19 @@ def export_bundle(api: Api, out: Path, passphrase: bytes | None, *, silent: bool
         archive.writestr(layout.CHECKPOINT, note)
         archive.writestr(layout.HANDOVERS, json.dumps(newest.get("handovers", [])))
         archive.writestr(layout.VERIFIER_KEY, str(newest["verifier_key"]))
-        archive.writestr(layout.CHECKPOINTS, "".join(json.dumps(one) + "\n" for one in published(api, size)))
+        _add_checkpoints(archive, published(api, size))
         if passphrase is not None:
             archive.writestr(layout.KEYS, write_keys(list(keys.values()), passphrase, os.urandom))
         with shown("exporting", silent=silent) as advance:
             _add_tiles(api, archive, size, _add_prune(archive, newest), advance)
     return size
+
+
+def _add_checkpoints(archive: zipfile.ZipFile, notes: Iterable[str]) -> None:
+    """One line each as they come: a log that moves for a year has millions."""
+    with archive.open(layout.CHECKPOINTS, "w", force_zip64=True) as part:
+        for note in notes:
+            part.write(json.dumps(note).encode() + b"\n")
 
 
 def _add_prune(archive: zipfile.ZipFile, newest: JsonObject) -> int:

@@ -36,6 +36,13 @@ class Depth(StrEnum):
     ALL = "all"
 
 
+NOT_COMPARED: Final[dict[Depth, list[str]]] = {
+    Depth.CHECKPOINTS: ["entries", "search terms"],
+    Depth.LEAVES: ["search terms"],
+    Depth.ALL: [],
+}
+"""What a check of the live log does not look at. What an entry is found by can be told only once it is decrypted."""
+
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="The log's public key, or a file that holds it. Keep your own copy.")
 ]
@@ -91,6 +98,8 @@ def verify(
     elif good:
         words = reply.get("words") or f"{reply.get('checked')} entries, root {output.plain(reply.get('root_hash'))}"
         output.show(Text("verified", style="green").append(f"  {words}", style="default"))
+        if reply.get("not_compared"):
+            output.show(output.cell(f"Not compared: {' and '.join(reply['not_compared'])}. --depth all does."))
     else:
         where = f" at index {reply.get('first_bad_index')}" if reply.get("first_bad_index") is not None else ""
         output.show(Text(f"NOT intact{where}: {output.plain(reply.get('fault'))}", style="bold red"))
@@ -184,6 +193,7 @@ def _verify_live(outside: Outside, depth: Depth, *, silent: bool) -> JsonObject:
             reply |= _verify_there(api, depth, remembered, silent=silent)
         if not reply.get("ok") and outside.key is None:
             reply |= _proof_of_fork(api, outside, remembered)
+    reply["not_compared"] = NOT_COMPARED[depth]
     if reply.get("ok") and newest is not None and seen is not None:
         seen.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = seen.with_suffix(".new")

@@ -5,7 +5,7 @@ anchor file, witnesses and the checkpoint this machine saw last.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,34 +179,39 @@ class _ApiParts:
         try:
             if name.startswith(("tile/", "detached/")):
                 return self._api.content(f"/api/v1/audit/{name}")
-            if self._newest is None:
-                self._newest = self._api.get("/api/v1/audit/key")
+            newest = self._newest_known()
         except NotFoundError as error:
             raise FaultError(None, f"{name} is missing: {error}") from error
         if name == CHECKPOINT:
-            return str(self._newest["note"]).encode()
+            return str(newest["note"]).encode()
         if name == HANDOVERS:
-            return json.dumps(self._newest.get("handovers", [])).encode()
-        if name == CHECKPOINTS:
-            size = size_of(str(self._newest["note"]))
-            return "".join(json.dumps(note) + "\n" for note in published(self._api, size)).encode()
-        if name == PRUNE and self._newest.get("pruned") is not None:
-            note, index = self._newest["pruned"], self._newest.get("pruned_index")
-            return json.dumps({"note": note, "index": index}).encode()
+            return json.dumps(newest.get("handovers", [])).encode()
+        if name == PRUNE and newest.get("pruned") is not None:
+            return json.dumps({"note": newest["pruned"], "index": newest.get("pruned_index")}).encode()
         raise FaultError(None, f"{name} is missing")
 
+    def lines(self, name: str) -> Iterator[bytes]:
+        if name != CHECKPOINTS:
+            raise FaultError(None, f"{name} is missing")
+        for note in published(self._api, size_of(str(self._newest_known()["note"]))):
+            yield json.dumps(note).encode()
 
-def published(api: Api, size_max: int) -> list[str]:
-    """The notes of every checkpoint up to a size: the log goes on growing while it is read."""
-    notes: list[str] = []
+    def _newest_known(self) -> JsonObject:
+        if self._newest is None:
+            self._newest = self._api.get("/api/v1/audit/key")
+        return self._newest
+
+
+def published(api: Api, size_max: int) -> Iterator[str]:
+    """The notes of every checkpoint up to a size, page by page: the log goes on growing while it is read."""
     after: int | None = -1
     while after is not None:
         reply = api.get("/api/v1/audit/checkpoints", after_size=after, page_items=CHECKPOINTS_PER_PAGE)
-        notes += [str(note) for note in reply.get("notes", [])]
+        for note in map(str, reply.get("notes", [])):
+            if size_of(note) > size_max:
+                return
+            yield note
         after = reply.get("after_size")
-        if notes and size_of(notes[-1]) > size_max:
-            break
-    return [note for note in notes if size_of(note) <= size_max]
 
 
 def size_of(note: str) -> int:
