@@ -5,86 +5,43 @@ handing out credentials, running what was just downloaded, stopping the machine,
 else passes. What a shell itself could not read is asked about, not refused.
 """
 
-import posixpath
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
 from typing import Final
 
 from hookbus.contracts import limits
 from hookbus.contracts.decisions import DecisionCode
+from hookbus.gateway.guard.checks import Setting, check_program, refused
+from hookbus.gateway.guard.credentials import check_credentials
 from hookbus.gateway.guard.effort import EffortSpentError
-from hookbus.gateway.guard.findings import Finding, asked, denied, shown
-from hookbus.gateway.guard.paths import Workspace, is_credential
-from hookbus.gateway.guard.quoting import brace_expanded
+from hookbus.gateway.guard.findings import Finding, asked, shown
+from hookbus.gateway.guard.folders import Folders, located
+from hookbus.gateway.guard.inner import OTHER_SHELLS, RUNNERS, SHELLS, found_commands, inner_of
 from hookbus.gateway.guard.scene import Scene
 from hookbus.gateway.guard.script import Command, Script
 from hookbus.gateway.guard.shell import read_script
+from hookbus.gateway.guard.wrappers import program, unwrapped
 
 INNER_SHELLS_MAX: Final = 8
 """``sh -c`` inside ``sh -c``: how deep the guard follows."""
 COMMAND_CHARS_MAX: Final = limits.EVENT_BYTES_MAX
 COMMAND_UNITS: Final = 4
 """Judging one command, its words aside."""
-WORD_UNITS: Final = 10
-"""Judging a word that may name credentials or a tree."""
+TEXT_UNITS: Final = 8
+"""Judging one text inside, its commands aside."""
 
-SHELLS: Final = frozenset({"sh", "bash", "zsh", "dash", "ksh"})
-"""The five whose text is read as they would read it."""
-_OTHER_SHELLS: Final = frozenset({"fish", "csh", "tcsh", "pwsh", "powershell", "cmd", "nu", "xonsh"})
-_INTERPRETERS: Final = SHELLS | _OTHER_SHELLS | {"python", "python3", "perl", "ruby", "node"}
+_INTERPRETERS: Final = SHELLS | OTHER_SHELLS | {"python", "python3", "perl", "ruby", "node"}
 _DOWNLOADERS: Final = frozenset({"curl", "wget", "fetch"})
-_WRAPPERS: Final[dict[str, frozenset[str]]] = {
-    "sudo": frozenset({"-u", "-g", "-h", "-p", "-C", "-T", "-r", "-t", "-U"}),
-    "doas": frozenset({"-u", "-C"}),
-    "env": frozenset({"-u", "-C", "-S"}),
-    "nohup": frozenset(),
-    "time": frozenset({"-f", "-o"}),
-    "timeout": frozenset({"-s", "-k"}),
-    "nice": frozenset({"-n"}),
-    "ionice": frozenset({"-c", "-n"}),
-    "stdbuf": frozenset({"-i", "-o", "-e"}),
-    "xargs": frozenset({"-n", "-P", "-I", "-d", "-L", "-s", "-a", "-E"}),
-    "command": frozenset(),
-    "builtin": frozenset(),
-    "exec": frozenset({"-a"}),
-    "setsid": frozenset(),
-}
-"""Programs that run the rest of their words, and which of their options take a value."""
-_STOPPERS: Final = frozenset({"shutdown", "reboot", "halt", "poweroff"})
-_FORMATTERS: Final = frozenset({"mkfs", "wipefs", "fdisk", "sfdisk", "parted", "mkswap"})
-_TREE_CHANGERS: Final = frozenset({"chmod", "chown", "chgrp"})
-_DEVICE: Final = re.compile(r"/dev/(sd|hd|vd|xvd|nvme|mmcblk|disk|loop|md|dm-|mapper/|mem|kmem|port)")
-_ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
-_HOME_WORDS: Final = frozenset({"~", "$HOME", "${HOME}"})
+_SPEAKERS: Final = frozenset({"echo", "printf"})
+_SPEAKER_OPTIONS: Final = frozenset({"-n", "-e", "-E"})
+_MOVERS: Final = frozenset({"cd", "pushd", "popd"})
 
 
-def judge_command(text: str, scene: Scene, *, level: int = 0) -> list[Finding]:
+def judge_command(text: str, scene: Scene) -> list[Finding]:
     """The objections to running ``text`` in a shell. Its work is counted against the scene's effort."""
-    if len(text) > COMMAND_CHARS_MAX:
-        return [_refused(f"a command is over {COMMAND_CHARS_MAX} characters")]
-    if "\0" in text:
-        return [_refused("a command holds a NUL character")]
-    if level >= INNER_SHELLS_MAX:
-        return [scene.doubtful("the shells inside one another are too many to read")]
-    # What is read must still be judged, which costs about as much again.
-    script = read_script(text, steps_max=scene.effort.left // 2)
-    judging = _Judging(scene, level)
-    findings = judging.findings
-    if script.functions and _is_fork_bomb(script):
-        findings.append(_refused("the command is a fork bomb"))
-    try:
-        scene.effort.spend(script.steps)
-        for command in script.commands:
-            _judge(command, judging)
-    except EffortSpentError:
-        script.cut = True
-    if script.cut:
-        findings.append(scene.doubtful("the command is too long to be judged: split it, or put it into a file"))
-    if script.fault is not None:
-        findings.append(scene.doubtful(f"the command cannot be read as shell text: {script.fault}"))
-    return findings
+    judging = _Judging(scene)
+    _judge_text(text, judging)
+    return judging.findings
 
 
 def judge_argv(argv: list[str], scene: Scene) -> list[Finding]:
@@ -103,40 +60,167 @@ class _Judging:
 
     scene: Scene
     level: int = 0
+    script: Script = field(default_factory=Script)
+    folders: Folders = field(default_factory=lambda: Folders([]))
+    outer: "tuple[Command, _Judging] | None" = None
+    """What runs the text: its standard input is the text's."""
+    beneath: bool = False
+    """Its commands are run on all that lies beneath their words."""
+    last: Setting | None = None
+    """Of the command before."""
     findings: list[Finding] = field(default_factory=list[Finding])
     downloading: set[int] = field(default_factory=set[int])
     """Pipelines that fetch something."""
+    heard: set[str] = field(default_factory=set[str])
+    """Texts for inner shells that are judged already."""
+
+    def setting(self, folder: str) -> Setting:
+        """The setting of a command that runs in ``folder``."""
+        if self.last is None or self.last.folder != folder:
+            self.last = Setting(self.scene, folder, self.beneath)
+        return self.last
+
+    def within(self, command: Command, folder: str) -> "_Judging":
+        """Judging what ``command`` of this text runs in ``folder``. Objections to it are objections to this text."""
+        inner = _Judging(self.scene, self.level + 1, folders=Folders([], folder), outer=(command, self))
+        inner.beneath = self.beneath
+        inner.findings = self.findings
+        return inner
+
+    @cached_property
+    def speaking(self) -> list[Command]:
+        """The commands of the text that give out a text of theirs."""
+        return [command for command in self.script.commands if command.documents or _spoken(command)]
+
+
+def _judge_text(text: str, judging: _Judging) -> None:
+    scene, findings = judging.scene, judging.findings
+    if len(text) > COMMAND_CHARS_MAX:
+        findings.append(refused(f"a command is over {COMMAND_CHARS_MAX} characters"))
+        return
+    if "\0" in text:
+        findings.append(refused("a command holds a NUL character"))
+        return
+    if judging.level >= INNER_SHELLS_MAX:
+        findings.append(scene.doubtful("the shells inside one another are too many to read"))
+        return
+    # What is read must still be judged, which costs about as much again.
+    script = judging.script = read_script(text, steps_max=scene.effort.left // 2)
+    judging.folders.scopes = script.scopes
+    if script.functions and _is_fork_bomb(script):
+        findings.append(refused("the command is a fork bomb"))
+    try:
+        scene.effort.spend(script.steps)
+        for command in script.commands:
+            _judge(command, judging)
+    except EffortSpentError:
+        script.cut = True
+    if script.cut:
+        findings.append(scene.doubtful("the command is too long to be judged: split it, or put it into a file"))
+    if script.fault is not None:
+        findings.append(scene.doubtful(f"the command cannot be read as shell text: {script.fault}"))
 
 
 def _judge(command: Command, judging: _Judging) -> None:
     scene, findings = judging.scene, judging.findings
     scene.effort.spend(COMMAND_UNITS + len(command.words))
-    scene.effort.spend(min(sum(map(_braced_parts, command.words)), scene.effort.left + 1))
+    bare = unwrapped(command.words)
+    setting = judging.setting(judging.folders.of(command.scope))
     for target in command.writes:
-        if _DEVICE.match(target):
-            findings.append(_refused(f"writes to the device {shown(target)}"))
-        elif "$" not in target and "*" not in target and (finding := scene.judge_path(target, write=True)):
-            findings.append(finding)
-    words = _unwrapped(command.words)
-    if not words:
-        return
-    name, arguments = posixpath.basename(words[0]), words[1:]
-    check = _CHECK_BY_NAME.get(name) or _CHECK_BY_NAME.get(name.partition(".")[0])
-    if check is not None and (objection := check(name, arguments, scene)) is not None:
-        findings.append(objection)
-    if (objection := _check_credentials(arguments, scene)) is not None:
-        findings.append(objection)
+        if setting.is_device(target):
+            findings.append(refused(f"writes to the device {shown(target)}"))
+        elif "$" not in target and "*" not in target and not setting.goes_down(target):
+            finding = scene.judge_path(setting.located(target), write=True)
+            if finding is not None:
+                findings.append(finding)
+    if command.reads or command.writes:
+        objection = check_credentials("", [*command.reads, *command.writes], setting)
+        if objection is not None:
+            findings.append(objection)
+    if bare.folder is not None:
+        setting = judging.setting(located(bare.folder, setting.folder))
+    if bare.text is not None:
+        _judge_text(bare.text, judging.within(command, setting.folder))
+    if bare.words:
+        _judge_program(command, bare.words, judging, setting)
+
+
+def _judge_program(command: Command, words: list[str], judging: _Judging, setting: Setting) -> None:
+    findings = judging.findings
+    name, arguments = program(words[0]), words[1:]
+    for check in (check_program, check_credentials):
+        if (objection := check(name, arguments, setting)) is not None:
+            findings.append(objection)
     if name in _DOWNLOADERS:
         judging.downloading.add(command.pipeline)
     elif command.pipeline in judging.downloading and name in _INTERPRETERS:
         findings.append(asked(DecisionCode.COMMAND_REFUSED, f"runs what it downloads: {shown(name)}"))
-    if name in _RUNNERS:
-        findings.extend(_inner(name, arguments, scene, judging.level))
+    if name in _MOVERS:
+        judging.folders.move(command.scope, name, arguments)
+    elif name == "find":
+        _judge_found(arguments, command, judging, setting)
+    elif name in RUNNERS:
+        _judge_inner(name, arguments, command, judging, setting)
 
 
-def _braced_parts(word: str) -> int:
-    """How many words braces may make of one."""
-    return word.count(",") if word[:1] == "{" else 0
+def _judge_found(arguments: list[str], finding: Command, judging: _Judging, setting: Setting) -> None:
+    """What ``find`` would run."""
+    inner = judging.within(finding, setting.folder)
+    inner.beneath = True
+    for command in found_commands(arguments):
+        if inner.level >= INNER_SHELLS_MAX:
+            judging.findings.append(setting.scene.doubtful("the commands inside one another are too many to read"))
+            return
+        _judge(command, inner)
+
+
+def _judge_inner(name: str, arguments: list[str], command: Command, judging: _Judging, setting: Setting) -> None:
+    """What an inner shell would run."""
+    inner = inner_of(name, arguments)
+    texts = [] if inner.text is None else [inner.text]
+    if inner.fed:
+        texts += _fed(command, judging)
+    if inner.filled:
+        judging.scene.effort.spend(len(judging.speaking))
+        texts += [text for other in judging.speaking if other.scope != command.scope for text in _said(other)]
+    for text in texts:
+        if text in judging.heard:
+            continue
+        if name in OTHER_SHELLS:
+            reason = f"{name} is none of the shells that can be read: {', '.join(sorted(SHELLS))}"
+            judging.findings.append(judging.scene.doubtful(reason))
+            return
+        judging.heard.add(text)
+        judging.scene.effort.spend(TEXT_UNITS)
+        within = judging.within(command, setting.folder)
+        _judge_text(text, within)
+        if name == "eval":
+            judging.folders.stand(command.scope, within.folders.of(0))
+
+
+def _fed(command: Command, judging: _Judging) -> list[str]:
+    """What the standard input of ``command`` may give it.
+
+    A here-document may feed it through a pipe, a group or a function, so each of the script counts where it has none.
+    """
+    if command.documents:
+        return command.documents
+    texts: list[str] = []
+    judging.scene.effort.spend(len(judging.speaking))
+    for other in judging.speaking:
+        texts += _said(other) if other.pipeline == command.pipeline else other.documents
+    return texts if judging.outer is None else texts + _fed(*judging.outer)
+
+
+def _said(command: Command) -> list[str]:
+    """What ``command`` gives out, as far as its words and here-documents tell."""
+    words = [word.replace("\\n", "\n") for word in _spoken(command)]
+    return [*command.documents, " ".join(word for word in words if word not in _SPEAKER_OPTIONS), *words]
+
+
+def _spoken(command: Command) -> list[str]:
+    words = unwrapped(command.words).words
+    return words[1:] if words and program(words[0]) in _SPEAKERS else []
 
 
 def _is_fork_bomb(script: Script) -> bool:
@@ -149,159 +233,3 @@ def _is_fork_bomb(script: Script) -> bool:
                 return True
             seen.add((command.pipeline, name))
     return False
-
-
-def _unwrapped(words: list[str]) -> list[str]:
-    """Without assignments before it and without the programs that only run another one."""
-    at = 0
-    while at < len(words):
-        if words[at][:1] == "{" and len(expanded := brace_expanded(words[at])) > 1:
-            words = [*expanded, *words[at + 1 :]]
-            at = 0
-        if "=" in words[at] and _ASSIGNMENT.match(words[at]):
-            at += 1
-            continue
-        name = posixpath.basename(words[at])
-        if name not in _WRAPPERS:
-            break
-        at += 1
-        while at < len(words) and words[at].startswith("-"):
-            at += 2 if words[at] in _WRAPPERS[name] else 1
-        if name == "timeout" and at < len(words):
-            at += 1  # its duration
-    return words[at:] if at else words
-
-
-def _inner(name: str, arguments: list[str], scene: Scene, level: int) -> list[Finding]:
-    """What an inner shell would run."""
-    if name == "eval":
-        return judge_command(" ".join(arguments), scene, level=level + 1)
-    if name == "find":
-        return _found(arguments, scene, level)
-    for option, text in pairwise(arguments):
-        if option.startswith("-") and not option.startswith("--") and option.endswith("c"):
-            if name in _OTHER_SHELLS:
-                return [scene.doubtful(f"{name} is none of the shells that can be read: {', '.join(sorted(SHELLS))}")]
-            return judge_command(text, scene, level=level + 1)
-    return []
-
-
-def _found(arguments: list[str], scene: Scene, level: int) -> list[Finding]:
-    """What ``find`` would run."""
-    for option in ("-exec", "-execdir", "-ok"):
-        if option in arguments:
-            if level >= INNER_SHELLS_MAX:
-                return [scene.doubtful("the commands inside one another are too many to read")]
-            judging = _Judging(scene, level + 1)
-            _judge(Command(words=arguments[arguments.index(option) + 1 :]), judging)
-            return judging.findings
-    return []
-
-
-_RUNNERS: Final = SHELLS | _OTHER_SHELLS | {"eval", "find"}
-
-
-def _check_removal(name: str, arguments: list[str], scene: Scene) -> Finding | None:
-    if name == "rm" and "--no-preserve-root" in arguments:
-        return _refused("rm --no-preserve-root")
-    if not _changes_tree(name, arguments):
-        return None
-    for target in (word for word in arguments if not word.startswith("-")):
-        if scene.is_plain(target):
-            continue
-        scene.effort.spend(WORD_UNITS)
-        if _is_broad(target, scene.workspace):
-            return _refused(f"{name} on all of {shown(target)}")
-        if name != "find" and _is_outside(target, scene):
-            return _refused(f"{name} -r outside the workspace: {shown(target)}")
-    return None
-
-
-def _changes_tree(name: str, arguments: list[str]) -> bool:
-    """Whether the command removes or changes whole trees."""
-    short = "".join(word[1:] for word in arguments if word.startswith("-") and not word.startswith("--"))
-    if name == "rm":
-        return "r" in short or "R" in short or "--recursive" in arguments
-    if name in _TREE_CHANGERS:
-        return "R" in short or "--recursive" in arguments
-    return name == "find" and "-delete" in arguments
-
-
-def _is_broad(target: str, workspace: Workspace) -> bool:
-    """Whether ``target`` is the root, a folder directly below it, or a home."""
-    bare = target.rstrip("/*").rstrip("/") if target not in ("/", "*") else target
-    if target in ("/", "/*", "/.") or (target.startswith("/") and not bare) or bare in _HOME_WORDS:
-        return True
-    if bare.startswith("~") and "/" not in bare:
-        return True
-    if not bare.startswith("/"):
-        return False
-    normal = posixpath.normpath(bare)
-    if any(normal == root.rstrip("/") for root in workspace.roots):
-        return False
-    depth = normal.count("/")
-    return depth == 1 or (depth == 2 and normal.startswith(("/home/", "/Users/", "/usr/", "/etc/", "/var/")))
-
-
-def _is_outside(target: str, scene: Scene) -> bool:
-    if "$" in target or scene.workspace.cwd is None:
-        return False
-    finding = scene.judge_path(target.rstrip("*") or ".", write=True)
-    return finding is not None and finding.code is DecisionCode.PATH_OUTSIDE_WORKSPACE
-
-
-def _check_format(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
-    return _refused(f"{name} on a device") if any(_DEVICE.match(word) for word in arguments) else None
-
-
-def _check_device(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
-    for word in arguments:
-        target = word.partition("of=")[2] if name == "dd" else word
-        if _DEVICE.match(target):
-            return _refused(f"{name} writes to the device {shown(target)}")
-    return None
-
-
-def _check_stop(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
-    if name in _STOPPERS or (name == "systemctl" and _STOPPERS.intersection(arguments[:1])):
-        return _refused(f"{name} stops the machine")
-    if name in ("init", "telinit") and arguments[:1] in (["0"], ["6"]):
-        return _refused(f"{name} {arguments[0]} stops the machine")
-    return None
-
-
-def _check_guard(name: str, arguments: list[str], _scene: Scene) -> Finding | None:
-    if arguments[:1] and arguments[0] in ("down", "uninstall"):
-        return _refused(f"{name} {arguments[0]} switches the guard off")
-    return None
-
-
-def _check_credentials(arguments: list[str], scene: Scene) -> Finding | None:
-    workspace = scene.workspace
-    for word in arguments:
-        if "/" not in word or len(word) > limits.FILE_NAME_CHARS_MAX or scene.is_plain(word):
-            continue
-        scene.effort.spend(WORD_UNITS)
-        path = word.removeprefix("@")
-        for home_word in ("${HOME}", "$HOME", "~"):
-            if path.startswith(f"{home_word}/"):
-                path = f"/root{path.removeprefix(home_word)}"  # any home: only the part below it is judged
-        if not path.startswith("/") and workspace.cwd is not None:
-            path = f"{workspace.cwd}/{path}"
-        if path.startswith("/") and is_credential(posixpath.normpath(path)):
-            return _refused(f"touches credentials: {shown(word)}")
-    return None
-
-
-_Check = Callable[[str, list[str], Scene], Finding | None]
-_CHECK_BY_NAME: Final[dict[str, _Check]] = {
-    **dict.fromkeys(("rm", "find", *_TREE_CHANGERS), _check_removal),
-    **dict.fromkeys(_FORMATTERS, _check_format),
-    **dict.fromkeys(("dd", "shred", "tee", "cp"), _check_device),
-    **dict.fromkeys((*_STOPPERS, "systemctl", "init", "telinit"), _check_stop),
-    "hookbus": _check_guard,
-}
-
-
-def _refused(reason: str) -> Finding:
-    return denied(DecisionCode.COMMAND_REFUSED, reason)

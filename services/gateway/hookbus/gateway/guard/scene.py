@@ -32,8 +32,12 @@ class Scene:
     def of(cls, workspace: Workspace, mode: GuardMode, effort: Effort | None = None) -> "Scene":
         """The scene of an operation in ``workspace``."""
         cwd = workspace.cwd
-        plain_inside = cwd is not None and not _AS_ITSELF(cwd) and workspace.holds(cwd)
+        plain_inside = cwd is not None and _is_ordinary(cwd, workspace)
         return cls(workspace, mode, effort or Effort.of(mode), plain_inside)
+
+    def is_ordinary(self, folder: str) -> bool:
+        """Whether a normalised absolute folder lies in the workspace and a plain name beneath it is nothing special."""
+        return _is_ordinary(folder, self.workspace)
 
     def is_plain(self, path: str) -> bool:
         """Whether ``path`` goes down from the working folder by ordinary names alone: most paths do."""
@@ -54,6 +58,10 @@ class Scene:
         """What cannot be judged: refused in strict mode, otherwise asked about."""
         settle = denied if self.mode is GuardMode.STRICT else asked
         return settle(DecisionCode.COMMAND_REFUSED, reason)
+
+
+def _is_ordinary(folder: str, workspace: Workspace) -> bool:
+    return not _AS_ITSELF(folder) and workspace.holds(folder)
 
 
 PLAIN_CHARS_MAX: Final = 1_024
