@@ -28,6 +28,10 @@ PIECES = {
     "escapes": "$'\\x72'",
     "functions": "a(){ a|a& };a\n",
     "redirections": "> ./a ",
+    "arithmetic": "((1<<2))",
+    "braces": "{a,b}{a,b} ",
+    "fed shells": "echo a|sh;",
+    "folders": "cd /x;rm -rf b;",
     "one word": "/",
 }
 TABLE = {ord(letter): None for letter in "\t\r\n"}

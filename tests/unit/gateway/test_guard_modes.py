@@ -59,6 +59,41 @@ HOSTILE_PIECES = [
     "a(){ a|a& };a\n",
     "x=${IFS}",
     "{env,",
+    "((",
+    "$((",
+    "((1<<2))",
+    "$(case x in a) ",
+    "cat <<'A B'\nx\nA B\n",
+    "cat <<B1\n",
+    "<<-A\n\t\tA\n",
+    "bash <<A\nls\nA\n",
+    "bash <<< ls\n",
+    "echo a|sh;",
+    "{a,b}{a,b} ",
+    "{a,",
+    "{m..m}",
+    "a[0]=1 ",
+    "a[",
+    "[",
+    "[[ x =~ (a)",
+    "x=(a ",
+    "${x:-'",
+    '${x:-"$(',
+    "`\\`",
+    "time ",
+    "coproc ",
+    "function f ",
+    "env -S ls ",
+    "env -S 'env -S ",
+    "sh -c ls;",
+    'eval "$(cat <<A\nls\nA\n)";',
+    "cd a;rm -rf b;",
+    "cd /x;rm -rf b;",
+    "pushd a;",
+    "find a b -exec ls {} ; ",
+    "find . -exec {} + ",
+    "cat ~/.ssh/../a=b=c=d=./e ",
+    "<~/a ",
 ]
 
 
@@ -144,6 +179,36 @@ def test_strict_mode_bounds_the_work_of_any_command(piece: str) -> None:
         assert scene.effort.left == units_max
         judge_command(text, scene)
         assert scene.effort.left >= -OVERDRAFT_UNITS
+
+
+def nested_documents(count: int) -> str:
+    opened = "".join(f"cat <<A{number}\n$(" for number in range(count))
+    return opened + "".join(f")\nA{number}\n" for number in reversed(range(count)))
+
+
+LOPSIDED = {
+    "roots of find": "find " + "a " * 8_000 + "-exec {} ; " * 3_000,
+    "a root many times": "find " + "a" * 16_000 + " -exec rm -rf " + "{}" * 8_000 + " ;",
+    "documents without end": "".join(f"cat <<B{number}\n" for number in range(6_000)),
+    "documents in documents": nested_documents(900),
+    "documents of one line": "<<A " * 8_000 + "\n" + "A\n" * 8_000,
+    "documents and shells": "cat <<A\nls\nA\n" * 2_000 + "bash;" * 4_000,
+    "documents of one command and shells": "<<A " * 4_000 + "\n" + "A\n" * 4_000 + "bash;" * 4_000,
+    "a document of near ends": "cat <<'A'\n" + "xA\n" * 16_000 + "A\n",
+    "choices": "{" * 16 + "a,b" + "}" * 16 + "{m..m}" * 9_000,
+    "backticks in backticks": "`" + "\\`" * 3_000,
+}
+"""Much of one kind and then much of another."""
+
+
+@pytest.mark.parametrize("text", LOPSIDED.values(), ids=LOPSIDED)
+def test_work_is_bounded_where_one_part_multiplies_another(text: str) -> None:
+    assert read_script(text, steps_max=100).steps <= 100 + STEP_OVERDRAFT
+    for mode in GuardMode:
+        scene = Scene.of(Workspace.of(f"/{CWD}", ()), mode)
+        findings = judge_command(text, scene)
+        assert scene.effort.left >= -OVERDRAFT_UNITS
+        assert findings, "beyond the bound is doubt"
 
 
 NOTHING: dict[str, JsonValue] = {}

@@ -25,7 +25,7 @@ from hookbus.gateway.guard.wrappers import program, unwrapped
 INNER_SHELLS_MAX: Final = 8
 """``sh -c`` inside ``sh -c``: how deep the guard follows."""
 COMMAND_CHARS_MAX: Final = limits.EVENT_BYTES_MAX
-COMMAND_UNITS: Final = 4
+COMMAND_UNITS: Final = 5
 """Judging one command, its words aside."""
 TEXT_UNITS: Final = 8
 """Judging one text inside, its commands aside."""
@@ -123,7 +123,7 @@ def _judge_text(text: str, judging: _Judging) -> None:
 
 def _judge(command: Command, judging: _Judging) -> None:
     scene, findings = judging.scene, judging.findings
-    scene.effort.spend(COMMAND_UNITS + len(command.words))
+    scene.effort.spend(min(COMMAND_UNITS + len(command.words), scene.effort.left + 1))
     bare = unwrapped(command.words)
     setting = judging.setting(judging.folders.of(command.scope))
     for target in command.writes:
@@ -176,6 +176,7 @@ def _judge_found(arguments: list[str], finding: Command, judging: _Judging, sett
 
 def _judge_inner(name: str, arguments: list[str], command: Command, judging: _Judging, setting: Setting) -> None:
     """What an inner shell would run."""
+    judging.scene.effort.spend(COMMAND_UNITS)
     inner = inner_of(name, arguments)
     texts = [] if inner.text is None else [inner.text]
     if inner.fed:
@@ -183,6 +184,7 @@ def _judge_inner(name: str, arguments: list[str], command: Command, judging: _Ju
     if inner.filled:
         judging.scene.effort.spend(len(judging.speaking))
         texts += [text for other in judging.speaking if other.scope != command.scope for text in _said(other)]
+    judging.scene.effort.spend(min(len(texts), judging.scene.effort.left + 1))
     for text in texts:
         if text in judging.heard:
             continue
@@ -201,26 +203,30 @@ def _judge_inner(name: str, arguments: list[str], command: Command, judging: _Ju
 def _fed(command: Command, judging: _Judging) -> list[str]:
     """What the standard input of ``command`` may give it.
 
-    A here-document may feed it through a pipe, a group or a function, so each of the script counts where it has none.
+    A here-document may feed it through a group or a function, so each of the script counts where it has none.
     """
-    if command.documents:
-        return command.documents
-    texts: list[str] = []
+    texts = list(command.documents)
     judging.scene.effort.spend(len(judging.speaking))
     for other in judging.speaking:
-        texts += _said(other) if other.pipeline == command.pipeline else other.documents
-    return texts if judging.outer is None else texts + _fed(*judging.outer)
+        if other.pipeline == command.pipeline:
+            texts += _said(other)
+        elif not command.documents:
+            texts += other.documents
+    return texts if command.documents or judging.outer is None else texts + _fed(*judging.outer)
 
 
 def _said(command: Command) -> list[str]:
     """What ``command`` gives out, as far as its words and here-documents tell."""
-    words = [word.replace("\\n", "\n") for word in _spoken(command)]
-    return [*command.documents, " ".join(word for word in words if word not in _SPEAKER_OPTIONS), *words]
+    name, *words = _spoken(command) or [""]
+    lines = [word.replace("\\n", "\n") for word in words]
+    together = " ".join(line for line in lines if line not in _SPEAKER_OPTIONS)
+    return [*command.documents, together, *(lines if name == "printf" else ())]
 
 
 def _spoken(command: Command) -> list[str]:
+    """The words of a command that gives them out, its name first."""
     words = unwrapped(command.words).words
-    return words[1:] if words and program(words[0]) in _SPEAKERS else []
+    return [program(words[0]), *words[1:]] if words and program(words[0]) in _SPEAKERS else []
 
 
 def _is_fork_bomb(script: Script) -> bool:

@@ -23,7 +23,7 @@ DOUBLE_PARENTHESIS: Final = re.compile(r"\((?:\\\n)*+\(").match
 _FIELD_SEPARATORS: Final = ("${IFS}", "$IFS")
 """Blanks to the shell, written so that a filter on blanks does not see them."""
 
-_UNCLEAR: Final = ("\\\n", "$(", "${", "$[", "$'", '$"', "$\\\n")
+_UNCLEAR: Final = ("\\\n", "$(", "${", "$[", "$\\\n")
 """Behind a dollar: the line goes on, or the number of the process stands before what might be an expansion."""
 
 
@@ -88,10 +88,12 @@ class Quotes(Reading):
         elif following == '"' and plain:
             self.at += 1  # a text to be translated
         else:
-            if (following == "[" and not frame.document) or text.startswith(_UNCLEAR, self.at + 1):
+            process = following == "$"
+            unclear = text.startswith(_UNCLEAR, self.at + 1) or (process and frame.expansion)
+            if unclear or (following == "[" and not frame.document):
                 self._doubt("an expansion is written in a form that shells read differently")
             self.letter(frame)
-            if following == "$":
+            if process:
                 self.letter(frame)
             if following == "[" and plain:
                 self.letter(frame)

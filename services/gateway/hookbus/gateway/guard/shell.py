@@ -146,7 +146,7 @@ class _Reader(Quotes):
         words, word = frame.command.words, None if frame.word is None else "".join(frame.word)
         names = [*words[:2], word] if word is not None else words[:2]
         if len(names) == 1 and (empty := _NO_PARAMETERS(self.text, self.at)) and names[0] not in RESERVED:
-            self.script.functions.add(str(names[0]))
+            self.script.functions.add(names[0])
             self._end_command(frame, pipe=False)
             self.at = empty.end()
             return
