@@ -170,6 +170,15 @@ RECORDED: list[Loss] = [
     (
         "a tile of the pruned",
         "UPDATE audit.tiles SET hashes = overlay(hashes placing '\\x00'::bytea from 65) WHERE level = 0 AND number = 0",
+        0,
+        "root",
+    ),
+    (
+        "a tile of the pruned, with its root",
+        """
+            UPDATE audit.tiles SET hashes = (SELECT hashes FROM audit.tiles WHERE level = 0 AND number = 1),
+            root = (SELECT root FROM audit.tiles WHERE level = 0 AND number = 1) WHERE level = 0 AND number = 0
+        """,
         None,
         "signed checkpoint",
     ),

@@ -166,7 +166,9 @@ class LogVerifier:
                 )
             if tiles.roots is not None and tiles.roots.get((tile.level, tile.number)) != tile.root:
                 # What is appended next, and every proof over it, starts from this root.
-                raise FaultError(start, f"tile {tile.level}/{tile.number} is kept with a root that is not its hashes'")
+                raise FaultError(
+                    start, f"tile {tile.level}/{tile.number} is kept with a root its hashes do not lead to"
+                )
 
 
 def _first_difference(mine: bytes, theirs: bytes) -> int:
