@@ -59,3 +59,21 @@ async def last_event(server: NatsFixture, stream: str, subject: str) -> Event | 
     finally:
         await client.close()
     return Event.model_validate_json(message.data or b"")
+
+
+async def stored_events(server: NatsFixture, stream: str) -> list[tuple[str, Event]]:
+    """Subject and event of each message that ``stream`` holds at this moment, in order."""
+    client = await server.connect("provision")
+    found: list[tuple[str, Event]] = []
+    try:
+        context = JetStreamContext(client)
+        state = (await context.stream_info(stream)).state
+        for seq in range(state.first_seq, state.last_seq + 1):
+            try:
+                message = await context.get_msg(stream, seq)
+            except NotFoundError:  # acknowledged by all and gone
+                continue
+            found.append((message.subject or "", Event.model_validate_json(message.data or b"")))
+    finally:
+        await client.close()
+    return found

@@ -4,13 +4,12 @@ import asyncio
 import time
 
 import pytest
-from nats.js.errors import NotFoundError
 from pyotp.totp import TOTP
+from support.bus import stored_events
 from support.people import Person, new_person
 from support.session_service import SessionStack
 from support.waiting import eventually
 
-from hookbus.contracts.events import Event
 from hookbus.contracts.people import PersonSessionRequest, TotpCodeRequest, TotpReply, UserView
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.session.domain.people import LOCK_FAILURES_MAX, name_digest
@@ -47,21 +46,10 @@ def wrong(device: TOTP) -> str:
 async def told(stack: SessionStack, sid: str) -> list[tuple[str, int]]:
     """Code and count of the failed attempts in a session, as the bus has them."""
     found: list[tuple[str, int]] = []
-    client = await stack.nats.connect("provision")
-    try:
-        stream = client.jetstream()
-        state = (await stream.stream_info("SECURITY")).state
-        for seq in range(state.first_seq, state.last_seq + 1):
-            try:
-                message = await stream.get_msg("SECURITY", seq)
-            except NotFoundError:  # acknowledged by all and gone
-                continue
-            event = Event.model_validate_json(message.data or b"")
-            count = event.data.get("failures")
-            if event.data.get("person_session") == sid and isinstance(count, int):
-                found.append(((message.subject or "").removeprefix("security."), count))
-    finally:
-        await client.close()
+    for subject, event in await stored_events(stack.nats, "SECURITY"):
+        count = event.data.get("failures")
+        if event.data.get("person_session") == sid and isinstance(count, int):
+            found.append((subject.removeprefix("security."), count))
     return found
 
 

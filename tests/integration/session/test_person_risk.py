@@ -1,7 +1,6 @@
 """People's clients over the real bus and database: what is noted, what is asked, what ends, and who is told."""
 
 import ipaddress
-import json
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
-from support.bus import new_broker
+from support.bus import new_broker, stored_events
 from support.people import TIMEOUT_S, Person, new_person
 from support.servers import NatsFixture, PostgresFixture
 from support.session_service import SessionStack, session_settings
@@ -90,21 +89,11 @@ async def in_bucket(stack: SessionStack, sid: str) -> PersonSessionRecord:
 
 async def told(stack: SessionStack, code: str, sid: str) -> list[dict[str, Any]]:
     """The data of the security events of one code about one session, as the bus has them."""
-    found: list[dict[str, Any]] = []
-    client = await stack.nats.connect("provision")
-    try:
-        stream = client.jetstream()
-        state = (await stream.stream_info("SECURITY")).state
-        for seq in range(state.first_seq, state.last_seq + 1):
-            try:
-                event = json.loads((await stream.get_msg("SECURITY", seq)).data or b"{}")
-            except Exception:  # noqa: BLE001 - acknowledged by all and gone
-                continue
-            if event["type"] == f"dev.hookbus.security.{code}.v1" and event["data"].get("person_session") == sid:
-                found.append(event["data"])
-    finally:
-        await client.close()
-    return found
+    return [
+        event.data
+        for subject, event in await stored_events(stack.nats, "SECURITY")
+        if subject == f"security.{code}" and event.data.get("person_session") == sid
+    ]
 
 
 async def assessed(stack: SessionStack, sid: str) -> list[tuple[str, float]]:

@@ -3,14 +3,13 @@
 import base64
 import gc
 import json
-import sys
 import tracemalloc
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from support.command_inside import Run
 from support.paper_log import PaperLog
 
 from hookbus.audit import zipped
@@ -19,9 +18,7 @@ from hookbus.audit.export import CHECKPOINTS
 from hookbus.audit.note import Checkpoint
 from hookbus.cli.api import Api
 from hookbus.cli.commands import audit_bundle
-from hookbus.cli.main import main
 
-Run = Callable[..., int]
 CHECKPOINTS_MANY = 20_000
 MEMORY_BYTES_MAX = 3 * 1024 * 1024
 """The lines of 20,000 checkpoints are some 5 MB, and more as text in memory."""
@@ -65,17 +62,6 @@ def log(tmp_path: Path) -> PaperLog:
 
 def api_of(gateway: LogGateway) -> Api:
     return Api("http://gateway.test", "hbk_test", transport=httpx.MockTransport(gateway.handle))
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    monkeypatch.setenv("HOOKBUS_DATA_DIR", str(tmp_path_factory.mktemp("data")))
-
-    def command(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["hookbus", *arguments])
-        return main()
-
-    return command
 
 
 def test_a_log_of_more_checkpoints_than_fit_a_part_is_exported_and_checked(

@@ -9,14 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from support.command_inside import Run
 from support.paper_log import PaperLog, write_bundle
 
 from hookbus.audit.receipt import write_receipt
 from hookbus.cli.api import Api
-from hookbus.cli.main import main
 
 Answer = Callable[[httpx.Request], httpx.Response]
-Run = Callable[..., int]
 
 REMAINING = [
     {
@@ -81,17 +80,6 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
     transport = httpx.MockTransport(scripted.handle)
     monkeypatch.setattr(Api, "from_settings", lambda: Api("http://gateway.test", "hbk_test", transport=transport))
     return scripted
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    monkeypatch.setenv("HOOKBUS_DATA_DIR", str(tmp_path_factory.mktemp("data")))
-
-    def command(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["hookbus", *arguments])
-        return main()
-
-    return command
 
 
 def test_the_help_lists_every_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

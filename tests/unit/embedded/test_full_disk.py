@@ -1,15 +1,14 @@
 """A data disk that takes nothing more: what dies is started again all the same, and written down once there is room."""
 
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support.sleeper import sleeper
 from support.waiting import eventually
 
 from hookbus.embedded import processes, state, supervisor
-from hookbus.embedded.processes import ProcessSpec
 from hookbus.embedded.supervisor import Supervisor, Unit
 
 RESTARTS = 2
@@ -18,15 +17,7 @@ RESTARTS = 2
 @asynccontextmanager
 async def supervised(folder: Path) -> AsyncGenerator[Unit]:
     """A process that sleeps, supervised, and written down in a run file."""
-    argv = (sys.executable, "-c", "import time; time.sleep(3600)")
-    unit = Unit(
-        spec=ProcessSpec("sleeper", argv, folder / "sleeper.log"),
-        is_ready=lambda: True,
-        probe_host="",
-        probe_port=0,
-        probe_path=None,
-        ready_timeout_s=10.0,
-    )
+    unit = sleeper(folder, ready_timeout_s=10.0)
 
     def write_down() -> None:
         found = state.ProcessState(

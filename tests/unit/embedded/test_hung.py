@@ -1,16 +1,15 @@
 """A process that answers no more is killed; one that starts yet, or misses an answer now and then, is not."""
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from support.sleeper import sleeper
 from support.waiting import eventually
 
 from hookbus.embedded import supervisor
-from hookbus.embedded.processes import ProcessSpec
 from hookbus.embedded.supervisor import UNANSWERED_CHECKS_MAX, Unit
 
 INTERVAL_S = 0.01
@@ -32,15 +31,7 @@ class Checked:
 
 @asynccontextmanager
 async def watched(folder: Path, is_alive: Callable[[], bool]) -> AsyncGenerator[Unit]:
-    argv = (sys.executable, "-c", "import time; time.sleep(3600)")
-    unit = Unit(
-        spec=ProcessSpec("sleeper", argv, folder / "sleeper.log"),
-        is_ready=lambda: True,
-        probe_host="",
-        probe_port=0,
-        probe_path=None,
-        ready_timeout_s=0.0,
-    )
+    unit = sleeper(folder, ready_timeout_s=0.0)
     unit.process.start()
     watching = asyncio.create_task(supervisor._end_hung(unit, is_alive))  # pyright: ignore[reportPrivateUsage]
     try:
