@@ -12,9 +12,9 @@ import asyncpg
 import psutil
 from support.audit import bystander, fresh_schema
 from support.audit_load import events, incoming, leading
-from support.audit_process import AuditProcess
 from support.bus import new_broker
 from support.measure import print_row
+from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.audit.opened import OpenLog
@@ -95,12 +95,11 @@ async def bench_drain(own_nats_server: NatsFixture, own_postgres_server: Postgre
         await fresh_schema(own_postgres_server)
         folder = tmp_path / words
         folder.mkdir()
-        service = AuditProcess(own_nats_server, own_postgres_server, folder, tracing)
+        service = ServiceProcess.audit(folder, own_nats_server, own_postgres_server, **tracing)
         async with bystander(own_nats_server, own_postgres_server, folder) as stack:
             await fill_bus(stack.gateway)
             service.start()
-            assert service.process is not None
-            process = psutil.Process(service.process.pid)
+            process = psutil.Process(service.pid)
             try:
                 first = await _size_over(stack.superuser, 0)
                 busy_s = busy(process)

@@ -6,13 +6,14 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import psutil
 from nats.aio.client import Client
 from support.bare import bare_ledger
-from support.budget_process import BudgetProcess
 from support.measure import Sample, closed_loop, median_of, paced, print_row
+from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.platform.database.migrate import upgrade
@@ -61,21 +62,25 @@ class Load:
 
 
 @asynccontextmanager
-async def loaded(nats: NatsFixture, postgres: PostgresFixture, processes: int = 1) -> AsyncGenerator[Load]:
+async def loaded(
+    folder: Path, nats: NatsFixture, postgres: PostgresFixture, processes: int = 1
+) -> AsyncGenerator[Load]:
     """Budget processes, and a client that asks them."""
     await asyncio.to_thread(upgrade, "hookbus.budget", postgres.owner_url, "budget")
-    started = [BudgetProcess.start(nats, postgres) for _ in range(processes)]
+    services = [ServiceProcess.budget(folder, nats, postgres) for _ in range(processes)]
+    for service in services:
+        service.start()
     try:
-        for process in started:
-            await process.ready()
+        for service in services:
+            await asyncio.to_thread(service.wait_ready)
         client = await nats.connect("gateway")
         try:
-            yield Load(client, [psutil.Process(process.process.pid) for process in started])
+            yield Load(client, [psutil.Process(service.pid) for service in services])
         finally:
             await client.close()
     finally:
-        for process in started:
-            process.stop()
+        for service in services:
+            service.stop()
 
 
 def calls_of(clients: int) -> int:
@@ -87,13 +92,15 @@ def cells(sample: Sample, base: Sample | None = None) -> tuple[str, ...]:
     return f"{sample.rate_per_s:,.0f}/s", f"{sample.p50_ms:.1f} ms", f"{sample.p99_ms:.1f} ms", ratio
 
 
-async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+async def bench_reserve_and_settle(
+    own_nats_server: NatsFixture, own_postgres_server: PostgresFixture, tmp_path: Path
+) -> None:
     """Each row beside the reference at the same number of clients, taken in turns."""
     nats, postgres = own_nats_server, own_postgres_server
     subject = "rpc.budget.bench"
     print_row("budget", "rate", "p50", "p99", "ratio to one UPDATE a request", "the budget's processor time")
     print_row("---", "---", "---", "---", "---", "---")
-    async with loaded(nats, postgres) as load, bare_ledger(nats, postgres, subject):
+    async with loaded(tmp_path, nats, postgres) as load, bare_ledger(nats, postgres, subject):
         hot = "bench-hot"
         spread = [f"bench-{number}" for number in range(50)]
         await load.prepare([hot])
@@ -132,14 +139,16 @@ async def bench_reserve_and_settle(own_nats_server: NatsFixture, own_postgres_se
                 print_row(f"{name}, {clients} clients", *cells(median_of(taken), base), each)
 
 
-async def bench_one_process_and_two(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+async def bench_one_process_and_two(
+    own_nats_server: NatsFixture, own_postgres_server: PostgresFixture, tmp_path: Path
+) -> None:
     """The same work by one process and by two, whose transactions take turns at the global account."""
     nats, postgres = own_nats_server, own_postgres_server
     clients = max(CLIENTS)
     print_row("processes", "rate", "p50", "p99", "ratio to one")
     base: Sample | None = None
     for processes in (1, 2):
-        async with loaded(nats, postgres, processes) as load:
+        async with loaded(tmp_path, nats, postgres, processes) as load:
             await load.prepare(["bench-both"])
 
             async def lifecycle(_number: int, load: Load = load) -> None:
@@ -150,12 +159,14 @@ async def bench_one_process_and_two(own_nats_server: NatsFixture, own_postgres_s
             base = base or taken
 
 
-async def bench_reserve_at_a_rate(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+async def bench_reserve_at_a_rate(
+    own_nats_server: NatsFixture, own_postgres_server: PostgresFixture, tmp_path: Path
+) -> None:
     """Latency of a reserve while 200 clients ask at a rate below what can be served, beside the reference at it."""
     nats, postgres = own_nats_server, own_postgres_server
     subject, clients = "rpc.budget.bench", max(CLIENTS)
     print_row("reserve, 200 clients", "rate", "p50", "p99", "ratio")
-    async with loaded(nats, postgres) as load, bare_ledger(nats, postgres, subject):
+    async with loaded(tmp_path, nats, postgres) as load, bare_ledger(nats, postgres, subject):
         await load.prepare(["bench-paced"])
 
         async def reserve(_number: int) -> None:
@@ -170,11 +181,13 @@ async def bench_reserve_at_a_rate(own_nats_server: NatsFixture, own_postgres_ser
                 print_row(f"{name} at {rate_per_s:,}/s", *cells(median_of(taken))[:3])
 
 
-async def bench_long_history(own_nats_server: NatsFixture, own_postgres_server: PostgresFixture) -> None:
+async def bench_long_history(
+    own_nats_server: NatsFixture, own_postgres_server: PostgresFixture, tmp_path: Path
+) -> None:
     """The same reserve before and after a million rows of history of the same agent."""
     nats, postgres = own_nats_server, own_postgres_server
     agent = "bench-old"
-    async with loaded(nats, postgres) as load:
+    async with loaded(tmp_path, nats, postgres) as load:
         await load.prepare([agent])
 
         async def reserve(_number: int) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.audit import bystander, fresh_schema
-from support.audit_process import AuditProcess
 from support.events import hook_event
 from support.faults import sized
+from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 
 KILLS = sized(8, 50)
@@ -24,7 +24,7 @@ async def test_kills_leave_no_gap_and_no_double(
     nats_server: NatsFixture, postgres_server: PostgresFixture, tmp_path: Path
 ):
     await fresh_schema(postgres_server)
-    service = AuditProcess(nats_server, postgres_server, tmp_path)
+    service = ServiceProcess.audit(tmp_path, nats_server, postgres_server)
     randomness = random.Random(4)
     published: list[str] = []
     async with bystander(nats_server, postgres_server, tmp_path) as stack:

@@ -11,11 +11,11 @@ from support.matrix.deaths import killed, killed_at
 from support.matrix.messages import duplicates_beyond_the_window, poison
 from support.matrix.points import Point
 from support.matrix.recount import STREAM_HOOKS
-from support.matrix.row import SLOWER_MAX, Fault, Scene, play
+from support.matrix.row import Fault, Scene, play
 from support.matrix.rows import ROW_TIMEOUT_S
 from support.matrix.sabotage import Measure
 from support.matrix.stand import Stand, standing
-from support.waiting import eventually
+from support.waiting import SLOWER_MAX, eventually
 
 from hookbus.contracts import subjects
 

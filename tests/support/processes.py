@@ -1,4 +1,4 @@
-"""One service as its own process on the servers of a test."""
+"""One service as its own process on the servers of a test, to be stopped, paused, killed and started again."""
 
 import os
 import sys
@@ -11,7 +11,8 @@ from hookbus.embedded.probes import http_status, wait_until
 from hookbus.embedded.processes import ManagedProcess, ProcessSpec
 from support.servers import NatsFixture, PostgresFixture, StartError
 
-READY_TIMEOUT_S = 20
+READY_TIMEOUT_S = 120.0
+"""A start takes two seconds of processor time, of which a busy machine gives little."""
 
 
 @dataclass
@@ -22,7 +23,7 @@ class ServiceProcess:
     port: int
 
     @classmethod
-    def launch(
+    def prepare(
         cls,
         module: str,
         service: str,
@@ -31,7 +32,7 @@ class ServiceProcess:
         postgres: PostgresFixture | None = None,
         **settings: str,
     ) -> Self:
-        """Start it and wait until it is ready. ``settings`` are further environment variables."""
+        """Not started yet; its log is ``folder/<service>.log``. ``settings`` are further environment variables."""
         port = free_port()
         environment = {
             "PATH": os.environ["PATH"],
@@ -41,23 +42,55 @@ class ServiceProcess:
             **settings,
         }
         spec = ProcessSpec(service, (sys.executable, "-P", "-m", module), folder / f"{service}.log", environment)
-        running = cls(ManagedProcess(spec), port)
-        running.start()
-        return running
+        return cls(ManagedProcess(spec), port)
+
+    @classmethod
+    def budget(cls, folder: Path, nats: NatsFixture, postgres: PostgresFixture) -> Self:
+        """The budget service."""
+        return cls.prepare("hookbus.budget", "budget", folder, nats, postgres, HOOKBUS_LOG_LEVEL="WARNING")
+
+    @classmethod
+    def audit(cls, folder: Path, nats: NatsFixture, postgres: PostgresFixture, **settings: str) -> Self:
+        """The audit service with its secrets in ``folder``, which several processes may share."""
+        secrets = {
+            "HOOKBUS_AUDIT_SIGNING_KEY_FILE": str(folder / "signing.pem"),
+            "HOOKBUS_AUDIT_PASSPHRASE_FILE": str(folder / "passphrase"),
+            "HOOKBUS_AUDIT_KEYS_FILE": str(folder / "keys.sqlite"),
+        }
+        return cls.prepare("hookbus.audit", "audit", folder, nats, postgres, **secrets, **settings)
 
     @property
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        pid = self.process.pid
+        assert pid is not None, self.process.log_tail()
+        return pid
+
     def start(self) -> None:
+        """Start it; it is not ready yet."""
         self.process.start()
-        if not wait_until(self.is_ready, timeout_s=READY_TIMEOUT_S):
-            tail = self.process.log_tail()
-            self.process.stop()
-            raise StartError(tail)
 
     def is_ready(self) -> bool:
         return http_status(LOOPBACK, self.port, "/readyz") == 200
 
+    def wait_ready(self) -> None:
+        """Wait until it says that it is ready."""
+        wait_until(lambda: self.is_ready() or not self.process.is_running, timeout_s=READY_TIMEOUT_S)
+        if not self.is_ready():
+            tail = self.process.log_tail()
+            self.kill()
+            raise StartError(tail)
+
+    def signal(self, number: int) -> None:
+        self.process.signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, also of one that is paused, and wait until it is gone."""
+        self.process.kill()
+
     def stop(self) -> None:
+        """SIGTERM, and wait until it is gone."""
         self.process.stop()

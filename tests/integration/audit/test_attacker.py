@@ -9,9 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 from support.audit import AuditStack, audit_stack, bystander
-from support.audit_process import AuditProcess
 from support.events import hook_event
 from support.paper_log import PaperLog
+from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.audit import checking
@@ -344,7 +344,7 @@ async def test_a_restored_backup_gets_no_signature_and_is_found(
         await superuser.execute(f"INSERT INTO audit.{table} SELECT * FROM public.backup_{table}")
         await superuser.execute(f"DROP TABLE public.backup_{table}")
     async with bystander(nats_server, empty_log, tmp_path) as stack:
-        service = AuditProcess(nats_server, empty_log, tmp_path)
+        service = ServiceProcess.audit(tmp_path, nats_server, empty_log)
         service.start()
         try:
             # It goes on taking events, but nobody signs them.

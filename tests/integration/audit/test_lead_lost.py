@@ -10,8 +10,8 @@ from typing import cast
 import asyncpg
 import pytest
 from support.audit import WAIT_S, AuditStack, audit_settings, bystander
-from support.audit_process import AuditProcess
 from support.events import hook_event, unique
+from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 from support.waiting import eventually
 
@@ -21,6 +21,7 @@ from hookbus.audit.opened import OpenLog
 from hookbus.audit.publishing import Publisher
 from hookbus.audit.repository.leading import APPENDER_LOCK_KEY, read_state
 from hookbus.audit.repository.reading import read_handovers
+from hookbus.audit.requests.published import handovers_to
 from hookbus.audit.sequencer import Position, Sequencer
 from hookbus.audit.settings import AuditSettings
 from hookbus.audit.signing.signer import SigningRefusedError
@@ -71,16 +72,28 @@ async def test_a_process_that_stands_by_refuses_a_rotation_before_anything_is_do
     assert (await stack.signed()).handovers == (reply.note,)
 
 
+async def test_a_process_that_stands_by_names_the_key_that_another_handed_over_to(stack: AuditStack):
+    """A checkpoint goes out with every handover up to the key that signed it, whichever process is asked."""
+    await stack.published([hook_event()])
+    await stack.signed()
+    async with standby(stack.settings) as (opened, _):
+        await stack.rpc.call("audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=10.0)
+        await stack.published([hook_event()])
+        signed = await stack.signed()
+        assert opened.signer.handovers == ()
+        assert await handovers_to(opened, signed.note) == signed.handovers != ()
+
+
 @pytest.fixture
-def two(nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path) -> Iterator[list[AuditProcess]]:
-    processes = [AuditProcess(nats_server, empty_log, tmp_path) for _ in range(2)]
+def two(nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path) -> Iterator[list[ServiceProcess]]:
+    processes = [ServiceProcess.audit(tmp_path, nats_server, empty_log) for _ in range(2)]
     yield processes
     for process in processes:
-        process.stop()
+        process.kill()
 
 
 async def test_of_two_processes_whichever_is_asked_every_rotation_answered_is_in_the_log_and_no_other_happened(
-    two: list[AuditProcess], nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
+    two: list[ServiceProcess], nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
 ):
     async with bystander(nats_server, empty_log, tmp_path) as stack:
         for process in two:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.audit import AuditStack, bystander
-from support.audit_process import AuditProcess
 from support.events import hook_event
+from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.audit.repository.leading import APPENDER_LOCK_KEY, LEASE_S, FencedError, advance, read_state, try_lead
@@ -16,11 +16,11 @@ from hookbus.audit.tree import Frontier
 
 
 @pytest.fixture
-def two(nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path) -> Iterator[list[AuditProcess]]:
-    processes = [AuditProcess(nats_server, empty_log, tmp_path) for _ in range(2)]
+def two(nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path) -> Iterator[list[ServiceProcess]]:
+    processes = [ServiceProcess.audit(tmp_path, nats_server, empty_log) for _ in range(2)]
     yield processes
     for process in processes:
-        process.stop()
+        process.kill()
 
 
 async def epoch(stack: AuditStack) -> int:
@@ -42,7 +42,7 @@ async def reaches_epoch(stack: AuditStack, wanted: int, within_s: float) -> None
 
 
 async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
-    two: list[AuditProcess], nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
+    two: list[ServiceProcess], nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
 ):
     """No event is lost, and no change of the lead looks to the signer like a log that was tampered with."""
     first, second = two
@@ -51,7 +51,7 @@ async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
         await reaches_epoch(stack, 1, 60)
         await stack.published([hook_event() for _ in range(20)])
         second.start()
-        await asyncio.sleep(3)
+        await asyncio.to_thread(second.wait_ready)
         assert await epoch(stack) == 1
         assert await holders(stack) == 1
         # What is signed now, the one that stands by has not seen signed.
@@ -63,7 +63,7 @@ async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
         await stack.published([hook_event() for _ in range(20)])
         # Paused: its lease runs out, its connection is ended.
         first.start()
-        await asyncio.sleep(3)
+        await asyncio.to_thread(first.wait_ready)
         second.signal(signal.SIGSTOP)
         await reaches_epoch(stack, 3, LEASE_S + 10)
         await stack.published([hook_event() for _ in range(20)])
@@ -78,7 +78,7 @@ async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
 
 
 async def test_a_commit_under_an_old_epoch_changes_nothing(
-    two: list[AuditProcess], nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
+    two: list[ServiceProcess], nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
 ):
     async with bystander(nats_server, empty_log, tmp_path) as stack:
         two[0].start()

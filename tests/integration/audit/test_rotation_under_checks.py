@@ -1,13 +1,16 @@
 """Checks and reads while keys are wrapped anew and agents are erased: never a false alarm, nothing refused."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from support.audit import AuditStack
 from support.events import hook_event, unique
 from support.waiting import eventually
 
+from hookbus.audit.checking import Finding
 from hookbus.audit.repository import leading
+from hookbus.audit.requests import checking
 from hookbus.contracts import audit as wire
 
 ROTATIONS = 4
@@ -80,3 +83,28 @@ async def test_a_rotation_in_the_middle_of_a_check_changes_nothing(stack: AuditS
     monkeypatch.setattr(leading, "read_state", then_rotate)
     verdict = await stack.verify()
     assert (rotated, verdict.ok, verdict.fault) == (1, True, None)
+
+
+async def test_a_key_handed_over_as_a_check_begins_is_no_forgery(stack: AuditStack, monkeypatch: pytest.MonkeyPatch):
+    """What the new key signs since is in the check's snapshot, and not yet among the keys it began with."""
+    await stack.published([hook_event() for _ in range(20)])
+    await stack.signed()
+    check_log = checking.check_log
+    faults: list[str] = []
+
+    async def after_a_handover(*place: Any, **means: Any) -> Finding:
+        if not faults:
+            await stack.rpc.call(
+                "audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=10.0
+            )
+            await stack.published([hook_event()])
+            await stack.signed()
+        finding = await check_log(*place, **means)
+        faults.append(str(finding.fault))
+        return finding
+
+    monkeypatch.setattr(checking, "check_log", after_a_handover)
+    verdict = await stack.verify()
+    assert (verdict.ok, verdict.fault) == (True, None)
+    assert len(faults) == 2
+    assert faults[0] != "None"

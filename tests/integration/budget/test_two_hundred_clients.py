@@ -1,12 +1,13 @@
 """Two hundred clients at once, on one hot agent and on many agents below one limit, asking one process and two."""
 
 import asyncio
+from pathlib import Path
 
 import asyncpg
 import pytest
 from support.budget_crowd import Crowd, watch
-from support.budget_process import BudgetProcess
 from support.faults import sized
+from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 
 from hookbus.platform.database.migrate import upgrade
@@ -19,16 +20,18 @@ LIFECYCLES_PER_CLIENT = sized(10, 50)
     ("spread", "processes"), [(False, 2), (True, 1)], ids=["one agent", "50 agents of one project"]
 )
 async def test_granted_is_exactly_what_the_limits_allow_and_nothing_stays_held(
-    own_nats_server: NatsFixture, own_postgres_server: PostgresFixture, spread: bool, processes: int
+    own_nats_server: NatsFixture, own_postgres_server: PostgresFixture, tmp_path: Path, spread: bool, processes: int
 ) -> None:
     nats, postgres = own_nats_server, own_postgres_server
     await asyncio.to_thread(upgrade, "hookbus.budget", postgres.owner_url, "budget")
-    services = [BudgetProcess.start(nats, postgres) for _ in range(processes)]
+    services = [ServiceProcess.budget(tmp_path, nats, postgres) for _ in range(processes)]
+    for service in services:
+        service.start()
     superuser = await asyncpg.connect(postgres.superuser_url)
     client = await nats.connect("gateway")
     try:
         for service in services:
-            await service.ready()
+            await asyncio.to_thread(service.wait_ready)
         crowd = Crowd(client, LIFECYCLES_PER_CLIENT)
         agents = await crowd.prepare(spread=spread)
         work = asyncio.create_task(crowd.run(agents))

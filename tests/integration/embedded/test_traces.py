@@ -47,10 +47,12 @@ async def store(
     tmp_path_factory: pytest.TempPathFactory, nats_server: NatsFixture, postgres_server: PostgresFixture
 ) -> AsyncGenerator[ServiceProcess]:
     await asyncio.to_thread(upgrade, "hookbus.embedded.traces", postgres_server.owner_url, "traces")
-    running = ServiceProcess.launch(
+    running = ServiceProcess.prepare(
         "hookbus.embedded.traces", "traces", tmp_path_factory.mktemp("traces"), nats_server, postgres_server
     )
+    running.start()
     try:
+        await asyncio.to_thread(running.wait_ready)
         yield running
     finally:
         running.stop()

@@ -17,12 +17,12 @@ from support.matrix.credentials import Revoker
 from support.matrix.load import PATHS, Load
 from support.matrix.recount import Findings, last_deadletter, recount
 from support.matrix.stand import Stand
+from support.waiting import slower
 
 SEED_VARIABLE = "HOOKBUS_FAULT_SEED"
 WHOLE_WITHIN_S = 15.0
 """I6: after the death of any single process."""
 WHOLE_TIMEOUT_S = 200.0
-SLOWER_MAX = 8.0
 POLL_S = 0.1
 
 
@@ -128,12 +128,6 @@ async def play(stand: Stand, fault: Fault) -> tuple[Figures, Findings]:
         notes=scene.notes,
     )
     return figures, findings
-
-
-def slower() -> float:
-    """How many times longer a start takes here than on a machine that has nothing else to do: where several processes
-    want each core (the stack and its load are about one), what the contract says of time is held in proportion."""
-    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), SLOWER_MAX)
 
 
 async def whole(scene: Scene) -> float:

@@ -117,3 +117,15 @@ def test_an_anchor_file_is_read_again_after_its_disk_was_full(tmp_path: Path):
     assert anchor.notes() == ["first"]
     anchor.add(Checkpoint("log.example/one", 3, bytes(32)), "third")
     assert anchor.notes() == ["first", "third"]
+
+
+def test_an_anchor_file_that_may_only_grow_is_read_past_the_line_a_crash_cut_short(tmp_path: Path):
+    anchor = AnchorFile(tmp_path / "anchor.jsonl")
+    for size, note in enumerate(("first", "second", "third"), start=1):
+        anchor.add(Checkpoint("log.example/one", size, bytes(32)), note)
+    lines = anchor.path.read_bytes().splitlines(keepends=True)
+    anchor.path.write_bytes(lines[0] + lines[1][:-5] + b"\n" + lines[2])
+    assert anchor.notes() == ["first", "third"]
+    anchor.path.write_bytes(lines[0] + b"{broken}\n" + lines[2])
+    with pytest.raises(ValueError, match="Expecting"):
+        anchor.notes()

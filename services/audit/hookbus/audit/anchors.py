@@ -49,11 +49,12 @@ class AnchorFile:
         append_line(self.path, json.dumps(line, separators=(",", ":")).encode(), ANCHOR_MODE)
 
     def notes(self) -> list[str]:
-        """Every note, oldest first. A last line cut short by a crash is left out; raises ValueError for others."""
+        """Every note, oldest first. What a crash left of a line is left out; raises ValueError for other damage."""
         if not self.path.exists():
             return []
         lines = self.path.read_bytes().split(b"\n")
-        return [str(json.loads(line)["note"]) for line in lines[:-1] if line]
+        # A line cut short has no end: it is the last one, or, where the file may only grow, the next begins behind it.
+        return [str(json.loads(line)["note"]) for line in lines[:-1] if line.endswith(b"}")]
 
 
 @dataclass(frozen=True, slots=True)

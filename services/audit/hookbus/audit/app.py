@@ -74,6 +74,7 @@ def build(settings: AuditSettings) -> Service:
             Check("postgres", database.ping),
             Check("signer", signing),
         ),
+        on_start=(log.open_at_start,),
         on_stop=(database.close, log.close),
         tasks=(append,) if settings.audit_retention_days is None else (append, retain),
     )

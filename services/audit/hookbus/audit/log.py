@@ -92,6 +92,15 @@ class Log:
         self._open = opened
         return opened
 
+    async def open_at_start(self) -> None:
+        """Open the log before requests are taken: a process that starts beside others shares theirs from its first
+        moment, and would refuse what they could answer. Where that fails now, requests are told so, and
+        :meth:`lead_forever` tries again."""
+        try:
+            await self.open()
+        except Exception as error:  # noqa: BLE001 - whatever it is, lead_forever meets it again and judges it
+            log.warning("audit log not open yet", error=type(error).__name__, reason=str(error))
+
     async def close(self) -> None:
         """End the signer."""
         if self._open is not None:

@@ -9,8 +9,7 @@ from hookbus.audit.checking import Means, Progress, check_log
 from hookbus.audit.log import Log
 from hookbus.audit.note import Checkpoint, NoteInvalidError
 from hookbus.audit.opened import OpenLog
-from hookbus.audit.signing.client import SignerAwayError
-from hookbus.audit.signing.signer import SigningRefusedError
+from hookbus.audit.requests.published import reach_signer
 from hookbus.contracts import audit as wire
 from hookbus.contracts.problems import ProblemCode, ProblemError
 from hookbus.platform.bus.rpc import RpcServer
@@ -41,9 +40,21 @@ class CheckingRequests:
         return wire.VerifyProgressReply(checked=checked, size=size)
 
     async def verify(self, request: wire.VerifyRequest) -> wire.VerifyReply:
-        """Check the whole log against everything this service ever signed, and what the caller remembers."""
+        """Check the whole log against everything this service ever signed, and what the caller remembers.
+
+        Where a key was handed over in the meantime, a fault may be a checkpoint of a key not known yet: once more.
+        """
         opened = self._log.opened
-        await _reached(opened)
+        await reach_signer(opened)
+        known = opened.signer.handovers
+        reply = await self._verified(opened, request)
+        if not reply.ok:
+            await reach_signer(opened)
+            if opened.signer.handovers != known:
+                reply = await self._verified(opened, request)
+        return reply
+
+    async def _verified(self, opened: OpenLog, request: wire.VerifyRequest) -> wire.VerifyReply:
         trust = opened.signer.trust
         remembered: list[Checkpoint] = [] if opened.signer.last is None else [opened.signer.last]
         if request.checkpoint is not None:
@@ -95,10 +106,3 @@ class CheckingRequests:
         finally:
             if watch is not None:
                 self._progress.pop(watch, None)
-
-
-async def _reached(opened: OpenLog) -> None:
-    try:
-        await opened.signer.refresh()
-    except (SigningRefusedError, SignerAwayError) as error:
-        raise ProblemError(ProblemCode.UNAVAILABLE, "the signer is away", retry_after_s=1) from error

@@ -10,7 +10,7 @@ from hookbus.audit.note import Checkpoint, SignedNote
 from hookbus.audit.proofs import consistency_proof, inclusion_proof
 from hookbus.audit.repository import anchoring, appending, pruning, reading
 from hookbus.audit.repository.leading import Connection
-from hookbus.audit.requests.published import latest, require_kept, require_published
+from hookbus.audit.requests.published import handovers_to, latest, require_kept, require_published
 from hookbus.audit.tiles import TILE_WIDTH, TileAddress
 from hookbus.audit.tree import HASH_BYTES
 from hookbus.contracts import anchors
@@ -47,12 +47,13 @@ class ProvingRequests:
             pruned = await pruning.newest_prune(connection)
         if pruned is not None and pruned.index >= checkpoint.size:
             pruned = None
+        handovers = await handovers_to(opened, note)
         return wire.CheckpointReply(
             note=note,
             size=checkpoint.size,
             root_hash=checkpoint.root.hex(),
             verifier_key=opened.signer.trust.epochs[0].key.text,
-            handovers=opened.signer.handovers,
+            handovers=handovers,
             pruned=None if pruned is None else pruned.note,
             pruned_index=None if pruned is None else pruned.index,
         )

@@ -1,8 +1,11 @@
-"""What has been published: the newest checkpoint; the refusal of anything beyond it, and of what is pruned."""
+"""What has been published: the newest checkpoint and its keys; the refusal of what lies beyond it or is pruned."""
 
-from hookbus.audit.note import Checkpoint, SignedNote
+from hookbus.audit.note import Checkpoint, NoteInvalidError, SignedNote
+from hookbus.audit.opened import OpenLog
 from hookbus.audit.repository import pruning, reading
 from hookbus.audit.repository.leading import Connection
+from hookbus.audit.signing.client import SignerAwayError
+from hookbus.audit.signing.signer import SigningRefusedError
 from hookbus.contracts.problems import ProblemCode, ProblemError
 
 
@@ -26,3 +29,20 @@ async def require_kept(connection: Connection, index: int) -> None:
     cut = await pruning.pruned_below(connection)
     if index < cut:
         raise ProblemError(ProblemCode.GONE, f"entry {index} is pruned: the log keeps entries from {cut} on")
+
+
+async def reach_signer(opened: OpenLog) -> None:
+    """Learn the signer's state as it is now; ``unavailable`` where it does not answer."""
+    try:
+        await opened.signer.refresh()
+    except (SigningRefusedError, SignerAwayError) as error:
+        raise ProblemError(ProblemCode.UNAVAILABLE, "the signer is away", retry_after_s=1) from error
+
+
+async def handovers_to(opened: OpenLog, note: str) -> tuple[str, ...]:
+    """The handovers up to the key that signed ``note``: another process may have rotated since this one last asked."""
+    try:
+        opened.signer.trust.open(note)
+    except NoteInvalidError:
+        await reach_signer(opened)
+    return opened.signer.handovers

@@ -18,7 +18,7 @@ from hookbus.audit.reads import ReadRecorder
 from hookbus.audit.receipt import write_receipt
 from hookbus.audit.record import RecordInvalidError, Stream, from_microseconds, open_record
 from hookbus.audit.repository import pruning, reading
-from hookbus.audit.requests.published import require_kept
+from hookbus.audit.requests.published import handovers_to, require_kept
 from hookbus.audit.signing.client import SignerAwayError
 from hookbus.audit.signing.signer import SigningRefusedError
 from hookbus.contracts import audit as wire
@@ -107,6 +107,7 @@ class ReadingRequests:
         note, checkpoint = await self._covering(opened, entry.index)
         async with self._database.raw() as connection:
             proof = await inclusion_proof(connection, entry.index, checkpoint.size)
+        handovers = await handovers_to(opened, note)
         return wire.ReceiptReply(
             event_id=entry.event_id,
             index=entry.index,
@@ -120,7 +121,7 @@ class ReadingRequests:
                 index=entry.index,
                 proof=proof,
                 checkpoint=note,
-                handovers=opened.signer.handovers,
+                handovers=handovers,
             ),
         )
 
