@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 from support.bus import bus_settings_of
+from support.faults import sized
 from support.load import Sender, usage_events
 from support.stack import StackFixture
 from support.waiting import eventually
@@ -21,7 +22,7 @@ from hookbus.contracts import subjects
 from hookbus.contracts.events import Event
 from hookbus.platform.bus.connection import connect_plain
 
-EVENTS = 2_000
+EVENTS = sized(800, 2_000)
 CLIENTS = 16
 AGENTS = [f"agent-{number}" for number in range(8)]
 VICTIMS = ("gateway", "budget", "session", "audit", "nats", "postgres")

@@ -24,6 +24,7 @@ from support.bus import new_broker
 from support.servers import NatsFixture, PostgresFixture
 
 WAIT_S = 60.0
+PUBLISHES_UNDER_WAY_MAX = 64
 
 
 def audit_settings(nats: NatsFixture, postgres: PostgresFixture, folder: Path, **more: object) -> AuditSettings:
@@ -45,8 +46,7 @@ def audit_settings(nats: NatsFixture, postgres: PostgresFixture, folder: Path, *
 
 
 async def fresh_schema(postgres: PostgresFixture) -> None:
-    """An empty log: the schema taken down and made anew."""
-    await asyncio.to_thread(upgrade, "hookbus.audit", postgres.owner_url, "audit")
+    """An empty log: the schema, where there is one, taken down and made anew."""
     await asyncio.to_thread(downgrade, "hookbus.audit", postgres.owner_url, "audit", "base")
     await asyncio.to_thread(upgrade, "hookbus.audit", postgres.owner_url, "audit")
 
@@ -66,13 +66,11 @@ class AuditStack:
         return RpcClient(self.gateway)
 
     async def publish(self, events: Sequence[Event]) -> None:
+        """In this order, many under way at once."""
         publisher = Publisher(self.gateway)
-        for event in events:
-            code = event.security_code
-            kind = event.kind
-            assert kind is not None or code is not None
-            subject = subjects.hook_subject(kind, event.subject) if kind else subjects.security_subject(code or "")
-            await publisher.publish(event, subject)
+        for first in range(0, len(events), PUBLISHES_UNDER_WAY_MAX):
+            chunk = events[first : first + PUBLISHES_UNDER_WAY_MAX]
+            await asyncio.gather(*(publisher.publish(event, _subject(event)) for event in chunk))
 
     async def published(self, events: Sequence[Event]) -> None:
         """Publish, and wait until the log holds all of them."""
@@ -111,6 +109,13 @@ class AuditStack:
             wire.VerifyReply,
             timeout_s=60.0,
         )
+
+
+def _subject(event: Event) -> str:
+    if event.kind is not None:
+        return subjects.hook_subject(event.kind, event.subject)
+    assert event.security_code is not None
+    return subjects.security_subject(event.security_code)
 
 
 @asynccontextmanager
