@@ -32,9 +32,10 @@ demo: setup ## play a recorded agent session through the whole system
 up: setup ## run the embedded stack in the foreground until Ctrl-C
 	$(BIN)/hookbus up
 
-# Most of a test is waiting for processes: two files at a time, each with servers of its own.
+# Most of a test is waiting for processes: two files at a time, each with servers of its own. Those that share a whole
+# stack come last, so that it does not run idle beside the others.
 test: setup ## run every test (those that need a Docker engine only where one answers)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(addprefix tests/,unit integration faults containers e2e)
 
 check: setup ## lint, format, types, import contracts, supply chain
 	$(BIN)/ruff check

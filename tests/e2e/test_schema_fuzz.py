@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.stack import StackFixture
 
-EXAMPLES_MAX = int(os.environ.get("HOOKBUS_FUZZ_EXAMPLES", "8"))
+EXAMPLES_MAX = int(os.environ.get("HOOKBUS_FUZZ_EXAMPLES", "5"))
 """Requests made for each operation; more find more and take longer."""
 TIMEOUT_S = 280
 

@@ -11,8 +11,10 @@ from support.events import hook_event
 from support.processes import ServiceProcess
 from support.servers import NatsFixture, PostgresFixture
 
+from hookbus.audit.app import build
 from hookbus.audit.repository.leading import APPENDER_LOCK_KEY, LEASE_S, FencedError, advance, read_state, try_lead
 from hookbus.audit.tree import Frontier
+from hookbus.platform.service import running
 
 
 @pytest.fixture
@@ -75,6 +77,14 @@ async def test_one_appends_and_the_other_takes_over_when_it_is_killed_or_paused(
         await stack.signed()
         assert (await stack.verify()).ok
     assert "refused by the signer" not in (tmp_path / "audit.log").read_text()
+
+
+async def test_a_process_that_starts_refuses_no_request_that_another_could_answer(
+    nats_server: NatsFixture, empty_log: PostgresFixture, tmp_path: Path
+):
+    """Requests are shared from the first moment on: by then the log is open."""
+    async with bystander(nats_server, empty_log, tmp_path) as stack, running(build(stack.settings)):
+        assert (await stack.verify()).ok
 
 
 async def test_a_commit_under_an_old_epoch_changes_nothing(
