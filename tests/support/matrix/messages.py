@@ -19,6 +19,7 @@ from support.matrix.row import Fault, Scene
 WINDOW_S = 0.1
 """The shortest window in which the server takes a repeated message for a duplicate."""
 PAST_WINDOW_S = 0.5
+FORGOTTEN_WITHIN_S = 30.0
 SESSIONS = 5
 EVENTS_PER_SESSION = 12
 MEGABYTE = 1024 * 1024
@@ -39,13 +40,13 @@ def duplicates_beyond_the_window() -> Fault:
             told = list(scene.load.book.accepted.values())
             await asyncio.sleep(PAST_WINDOW_S)
             before = (await stream.stream_info(subjects.STREAM_HOOKS)).state.last_seq
-            twice = 0
             for event in told:
-                answer = await scene.load.door.ask("POST", EVENTS, event)
-                assert answer is not None
-                twice += answer.json()["accepted"][0]["seq"] > before
-            assert twice == len(told) > 0
-            scene.notes["stored again"] = str(twice)
+                async with asyncio.timeout(FORGOTTEN_WITHIN_S):
+                    # The server forgets an id by a timer of its own, which a busy machine delays.
+                    while await _stored(scene, event) <= before:
+                        await asyncio.sleep(PAST_WINDOW_S)
+            assert told
+            scene.notes["stored again"] = str(len(told))
             yield
         finally:
             await stream.update_stream(info.config, duplicate_window=window_s)
@@ -93,9 +94,15 @@ def out_of_order() -> Fault:
     return Fault("events out of order", inflict, after=after)
 
 
-async def _send(scene: Scene, event: dict[str, object]) -> None:
+async def _stored(scene: Scene, event: dict[str, object]) -> int:
+    """The event's place in the stream; of one that the server takes for a duplicate, the first one's."""
     answer = await scene.load.door.ask("POST", EVENTS, event)
     assert answer is not None
+    return int(answer.json()["accepted"][0]["seq"])
+
+
+async def _send(scene: Scene, event: dict[str, object]) -> None:
+    await _stored(scene, event)
     scene.load.book.accepted[str(event["id"])] = event
     if "session" in event:
         scene.load.book.sessions[str(event["session"])].add(str(event["id"]))
