@@ -67,7 +67,7 @@ async def kill_in_turn(stack: StackFixture, load: "asyncio.Task[None]", randomne
             stack.kill(name)
             killed.append(name)
             await asyncio.sleep(randomness.uniform(0.0, KILL_AGAIN_AFTER_S))
-            assert await asyncio.to_thread(stack.wait_ready), f"not whole within 15 s of killing {name}"
+            assert await asyncio.to_thread(stack.wait_ready), f"not whole in time after killing {name}"
             if load.done() and len(killed) >= len(VICTIMS):
                 break
     return killed

@@ -25,6 +25,7 @@ from support.servers import NatsFixture, PostgresFixture
 
 WAIT_S = 60.0
 PUBLISHES_UNDER_WAY_MAX = 64
+ROTATE_TIMEOUT_S = 10.0
 
 
 def audit_settings(nats: NatsFixture, postgres: PostgresFixture, folder: Path, **more: object) -> AuditSettings:
@@ -100,6 +101,12 @@ class AuditStack:
                     break
                 await asyncio.sleep(0.05)
         return await self.rpc.call("audit", "checkpoint", wire.CheckpointRequest(), wire.CheckpointReply)
+
+    async def rotate_signing(self) -> wire.RotateSigningReply:
+        """Hand over to a new signing key."""
+        return await self.rpc.call(
+            "audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=ROTATE_TIMEOUT_S
+        )
 
     async def verify(self, *, decrypt: bool = True, checkpoint: str | None = None) -> wire.VerifyReply:
         return await self.rpc.call(

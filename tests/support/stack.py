@@ -21,6 +21,7 @@ from support.waiting import SLOWER_MAX, slower
 
 START_TIMEOUT_S = 90
 WHOLE_AGAIN_WITHIN_S = 15
+"""The contract's I6: after the death of any single process."""
 STOP_GRACE_S = 60
 ANCHOR_NAME = "anchor.jsonl"
 """Of the file beside the stack's folder that keeps its checkpoints."""

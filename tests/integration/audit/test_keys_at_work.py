@@ -183,7 +183,7 @@ async def test_a_handover_outlives_a_restart(nats_server: NatsFixture, empty_log
     async with audit_stack(nats_server, empty_log, tmp_path) as stack:
         await stack.published([hook_event()])
         first = await stack.signed()
-        await stack.rpc.call("audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=10.0)
+        await stack.rotate_signing()
     async with audit_stack(nats_server, empty_log, tmp_path) as second:
         await second.published([hook_event()])
         assert (await second.verify(checkpoint=first.note)).ok

@@ -66,9 +66,7 @@ async def test_a_process_that_stands_by_refuses_a_rotation_before_anything_is_do
                 await rotate
             assert refusal.value.problem.code is ProblemCode.UNAVAILABLE
         assert secrets(tmp_path) == before
-    reply = await stack.rpc.call(
-        "audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=10.0
-    )
+    reply = await stack.rotate_signing()
     assert (await stack.signed()).handovers == (reply.note,)
 
 
@@ -77,7 +75,7 @@ async def test_a_process_that_stands_by_names_the_key_that_another_handed_over_t
     await stack.published([hook_event()])
     await stack.signed()
     async with standby(stack.settings) as (opened, _):
-        await stack.rpc.call("audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=10.0)
+        await stack.rotate_signing()
         await stack.published([hook_event()])
         signed = await stack.signed()
         assert opened.signer.handovers == ()
@@ -105,9 +103,7 @@ async def test_of_two_processes_whichever_is_asked_every_rotation_answered_is_in
         refusals: list[ProblemCode] = []
         for _ in range(CALLS_MAX):
             try:
-                reply = await stack.rpc.call(
-                    "audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=10.0
-                )
+                reply = await stack.rotate_signing()
                 notes.append(reply.note)
             except ProblemError as error:
                 refusals.append(error.problem.code)

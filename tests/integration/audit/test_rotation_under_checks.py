@@ -94,9 +94,7 @@ async def test_a_key_handed_over_as_a_check_begins_is_no_forgery(stack: AuditSta
 
     async def after_a_handover(*place: Any, **means: Any) -> Finding:
         if not faults:
-            await stack.rpc.call(
-                "audit", "rotate_signing", wire.RotateRequest(), wire.RotateSigningReply, timeout_s=10.0
-            )
+            await stack.rotate_signing()
             await stack.published([hook_event()])
             await stack.signed()
         finding = await check_log(*place, **means)

@@ -17,11 +17,10 @@ from support.matrix.credentials import Revoker
 from support.matrix.load import PATHS, Load
 from support.matrix.recount import Findings, last_deadletter, recount
 from support.matrix.stand import Stand
+from support.stack import WHOLE_AGAIN_WITHIN_S
 from support.waiting import slower
 
 SEED_VARIABLE = "HOOKBUS_FAULT_SEED"
-WHOLE_WITHIN_S = 15.0
-"""I6: after the death of any single process."""
 WHOLE_TIMEOUT_S = 200.0
 POLL_S = 0.1
 
@@ -50,7 +49,7 @@ class Fault:
     name: str
     inflict: Callable[[Scene], AbstractAsyncContextManager[None]]
     lasts_s: float = 0.0
-    whole_within_s: float = WHOLE_WITHIN_S
+    whole_within_s: float = WHOLE_AGAIN_WITHIN_S
     """From its end on. I6 says 15 s for one dead process; other faults have bounds of their own."""
     after: Callable[[Scene, Findings], Awaitable[None]] | None = None
     """What is to be recounted of this fault alone."""
